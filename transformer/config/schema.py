@@ -1,0 +1,345 @@
+"""Every setting of a training run, as typed models. An attribute's docstring is its documentation everywhere."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+"""A share of a whole, from 0 up to but not including 1."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+class File(Section):
+    """One data file."""
+
+    path: str
+    """Local path, any fsspec address, or (in a package) the member's path. `outer.tar.gz!inner.txt` reads inside a nested archive."""
+    label: str | None = None
+    """Label of every row of this file, where the label is the file and not a column."""
+
+
+class Files(Section):
+    """The files of each split, and how a file becomes rows."""
+
+    train: list[File] = Field(min_length=1)
+    """Training files."""
+    validation: list[File] = []
+    """Validation files; where there are none, validation is split off the training rows."""
+    test: list[File] = []
+    """Test files; where there are none, see `test_fraction`."""
+    format: Literal["csv", "tsv", "jsonl", "parquet", "text"] | None = None
+    """File format; by default told from the name's ending. `text` has one row a line, in the column `text`."""
+    columns: list[str] | None = None
+    """Column names of a csv or tsv file that has no header row."""
+    skip_rows: NonNegativeInt = 0
+    """Rows of a csv or tsv file, after the header, that are not data."""
+    encoding: str = "utf-8"
+    """Character encoding of csv, tsv and text files."""
+
+
+class FilesSource(Files):
+    """Files on this machine or at any fsspec address."""
+
+    kind: Literal["files"] = "files"
+
+
+class PackageSource(Files):
+    """Files inside a published wheel or sdist, which is fetched once, checked and never installed."""
+
+    kind: Literal["package"] = "package"
+    package: str
+    """Name of the package at the index that pip is configured for."""
+    version: str
+    """Exact version."""
+    file: str
+    """Name of the wheel or sdist file."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """SHA-256 of that file, as the index publishes it."""
+
+
+class HubSource(Section):
+    """A dataset on the Hugging Face hub."""
+
+    kind: Literal["hub"] = "hub"
+    name: str
+    """Dataset name, such as `fancyzhx/ag_news`."""
+    configuration: str | None = None
+    """Name of the dataset's configuration, where it has several."""
+    revision: str | None = None
+    """Commit or tag; pin it, so that the data cannot change."""
+    train: str = "train"
+    """Name of the training split."""
+    validation: str | None = None
+    """Name of the validation split."""
+    test: str | None = "test"
+    """Name of the test split."""
+
+
+Source = Annotated[FilesSource | PackageSource | HubSource, Field(discriminator="kind")]
+
+
+class Data(Section):
+    """Which rows there are, and what of each row is used."""
+
+    source: Source
+    """Where the rows come from."""
+    text: Annotated[list[str], Field(min_length=1, max_length=2)] = ["text"]
+    """The text column, or two columns for a pair of texts."""
+    label: str | None = "label"
+    """The label column (strings or integers); none where `source` labels whole files."""
+    label_threshold: float | None = None
+    """Turns a column of numbers into the labels `negative` (at or below the threshold) and `positive`."""
+    validation_fraction: Fraction = 0.1
+    """Share of the training rows, stratified by label, that becomes validation where the source has none."""
+    test_fraction: Fraction = 0.0
+    """Share of all rows, stratified by label, that becomes test where the source has none."""
+    split_seed: NonNegativeInt = 0
+    """Seed of these two splits; apart from `seed`, so that every seed is measured on the same rows."""
+    deduplicate: bool = False
+    """Drop rows whose text stood before, ahead of any split."""
+    maximum_length: Annotated[int, Field(ge=4)] = 256
+    """Longest text in tokens, special tokens included; longer texts are cut."""
+
+
+class TrainedTokenizer(Section):
+    """A tokenizer trained on the training split."""
+
+    kind: Literal["wordpiece", "bpe", "unigram", "byte", "character"] = "wordpiece"
+    """`byte` is byte-level BPE; `character` suits Chinese."""
+    vocabulary_size: Annotated[int, Field(ge=8)] = 8192
+    """Most entries in the vocabulary, special tokens included."""
+    lowercase: bool = True
+    """Lower the case of every text."""
+    minimum_frequency: PositiveInt = 2
+    """How often a piece must occur in the training split to be kept."""
+
+
+class TokenizerFile(Section):
+    """An existing tokenizer."""
+
+    kind: Literal["file"] = "file"
+    path: str
+    """A `tokenizer.json` of the tokenizers library."""
+
+
+Tokenizer = Annotated[TrainedTokenizer | TokenizerFile, Field(discriminator="kind")]
+
+
+class Batching(Section):
+    """How texts become batches of static shape."""
+
+    tokens: PositiveInt = 4096
+    """Budget of a batch: rows x length, padding included, over all devices."""
+    length_groups: PositiveInt = 8
+    """How many lengths batches may have; texts are padded to the next one."""
+    row_multiple: PositiveInt = 8
+    """Every batch has a multiple of this many rows; the number of devices x accumulation must divide it."""
+
+
+# --------------------------------------------------------------------------------------------------------------- model
+
+Pooling = Literal["first", "mean", "max"]
+Precision = Literal["float32", "bfloat16"]
+
+
+class Encoder(Section):
+    """What every encoder has."""
+
+    width: PositiveInt = 128
+    """Size of the embeddings and of an encoder's output."""
+    layers: PositiveInt = 2
+    """Number of layers."""
+    dropout: Fraction = 0.1
+    """Dropout rate on embeddings, on every sublayer's output and on the pooled text."""
+    pooling: Annotated[list[Pooling], Field(min_length=1)] = ["mean"]
+    """How a text's states become one vector; several are concatenated."""
+    precision: Precision = "float32"
+    """Type of the inputs of matrix products; everything else stays float32."""
+
+
+class Transformer(Encoder):
+    """The Transformer's encoder (Vaswani et al. 2017)."""
+
+    kind: Literal["transformer"] = "transformer"
+    heads: PositiveInt = 2
+    """Attention heads; must divide the width."""
+    feed_forward: PositiveInt = 512
+    """Inner width of the feed-forward sublayer."""
+    norm_position: Literal["pre", "post"] = "pre"
+    """Normalize before each sublayer (Xiong et al. 2020), or after its residual sum, as in 2017."""
+    norm: Literal["layer", "rms"] = "layer"
+    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019)."""
+    positions: Literal["sinusoidal", "learned", "rotary", "none"] = "sinusoidal"
+    """How order is told: sinusoids (2017), learned (BERT), rotary (Su et al. 2021), or not at all."""
+    activation: Literal["relu", "gelu", "gelu_tanh", "geglu", "swiglu"] = "gelu"
+    """Feed-forward activation; `geglu` and `swiglu` are gated (Shazeer 2020)."""
+    attention_dropout: Fraction = 0.0
+    """Dropout rate on attention weights."""
+    scan_layers: bool = False
+    """Compile one layer and scan over it: right for deep models on accelerators, slower on CPUs."""
+    rematerialize: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+
+    @model_validator(mode="after")
+    def _shapes_fit(self) -> Self:
+        if self.width % self.heads:
+            fits = [heads for heads in range(1, self.width + 1) if self.width % heads == 0]
+            nearest = min(fits, key=lambda heads: abs(heads - self.heads))
+            raise ValueError(f"width {self.width} is not divisible by heads {self.heads}; heads={nearest} is")
+        if self.positions == "rotary" and (self.width // self.heads) % 2:
+            raise ValueError(f"rotary positions need an even head size; width {self.width} / heads {self.heads} is odd")
+        if self.positions == "sinusoidal" and self.width % 2:
+            raise ValueError(f"sinusoidal positions need an even width, not {self.width}")
+        return self
+
+
+class Recurrent(Encoder):
+    """A recurrent network: the plain RNN (Elman 1990), the LSTM (1997) or the GRU (2014)."""
+
+    kind: Literal["rnn", "lstm", "gru"] = "lstm"
+    hidden: PositiveInt = 128
+    """Size of the hidden state of one direction."""
+    bidirectional: bool = False
+    """Read the text in both directions."""
+
+
+Model = Annotated[Transformer | Recurrent, Field(discriminator="kind")]
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+
+class Classification(Section):
+    """Predict the label: cross-entropy over the classes."""
+
+    kind: Literal["classification"] = "classification"
+    label_smoothing: Fraction = 0.0
+    """Probability spread evenly over all classes (Szegedy et al. 2016)."""
+    token_masking: Fraction = 0.0
+    """Share of a training text's tokens replaced by [MASK], drawn anew at each step."""
+
+
+class AdamW(Section):
+    """AdamW (Loshchilov and Hutter 2019); biases, norms and embeddings do not decay."""
+
+    kind: Literal["adamw"] = "adamw"
+    learning_rate: PositiveFloat = 1e-3
+    """Highest learning rate."""
+    weight_decay: NonNegativeFloat = 0.01
+    """Decoupled weight decay, times the learning rate."""
+    beta1: Fraction = 0.9
+    """Decay of the gradient's running mean."""
+    beta2: Fraction = 0.999
+    """Decay of the squared gradient's running mean."""
+    epsilon: PositiveFloat = 1e-8
+    """Added to the denominator."""
+
+
+class Muon(AdamW):
+    """Muon (Jordan et al. 2024) for the matrices inside the encoder; AdamW for everything else."""
+
+    kind: Literal["muon"] = "muon"  # type: ignore[assignment]
+    matrix_learning_rate: PositiveFloat = 0.02
+    """Highest learning rate of the matrices."""
+    momentum: Fraction = 0.95
+    """Momentum of the matrices."""
+
+
+Optimizer = Annotated[AdamW | Muon, Field(discriminator="kind")]
+
+
+class Schedule(Section):
+    """The learning rate over the steps."""
+
+    kind: Literal["constant", "linear", "cosine", "inverse_square_root", "warmup_stable_decay"] = "cosine"
+    """Shape after warm-up."""
+    warmup_steps: NonNegativeInt = 0
+    """Steps over which the learning rate rises from 0."""
+    decay_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
+    """Share of all steps that `warmup_stable_decay` spends on its decay."""
+    final_fraction: Fraction = 0.0
+    """Learning rate at the last step, as a share of the highest."""
+
+
+class EarlyStopping(Section):
+    """Stop when validation stops improving."""
+
+    patience: PositiveInt = 3
+    """How many evaluations in a row may fail to improve on the best."""
+
+
+class Training(Section):
+    """How long, and what is done around each step."""
+
+    epochs: PositiveFloat = 10.0
+    """Passes over the training split."""
+    maximum_steps: PositiveInt | None = None
+    """Stop after this many steps, if that comes before the epochs' end."""
+    gradient_clip: PositiveFloat | None = 1.0
+    """Largest global norm of the gradient."""
+    accumulation: PositiveInt = 1
+    """Pieces that a batch is cut into, one after the other, so that less memory is needed."""
+    average_decay: Fraction = 0.0
+    """Decay of the exponential moving average of the weights, which is then what is evaluated; 0 for none."""
+    metric: Literal["accuracy", "macro_f1", "loss"] = "accuracy"
+    """Validation metric that tells the best checkpoint and when to stop early."""
+    early_stopping: EarlyStopping | None = None
+    """Stop when the metric stops improving."""
+    evaluate_every: PositiveInt | None = None
+    """Steps between evaluations on validation; an epoch by default."""
+    checkpoint_every: PositiveInt | None = None
+    """Steps between checkpoints; at every evaluation by default."""
+    keep_latest: PositiveInt = 1
+    """How many of the latest checkpoints to keep, beside the best."""
+    log_every: PositiveInt = 10
+    """Steps between lines of training metrics."""
+    wandb_project: str | None = None
+    """Also log to this Weights & Biases project."""
+
+
+class Config(Section):
+    """One experiment."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
+    """Name of the run; its default directory is `runs/NAME`."""
+    seed: NonNegativeInt = 0
+    """Everything random in training follows from it and from the step."""
+    data: Data
+    """Texts and labels."""
+    tokenizer: Tokenizer = TrainedTokenizer()
+    """How a text becomes tokens."""
+    batching: Batching = Batching()
+    """How tokens become batches."""
+    model: Model = Transformer()
+    """The encoder."""
+    objective: Classification = Classification()
+    """What is learned."""
+    optimizer: Optimizer = AdamW()
+    """How weights are updated."""
+    schedule: Schedule = Schedule()
+    """The learning rate over the steps."""
+    training: Training = Training()
+    """How long, and what is done around each step."""
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> Self:
+        if self.batching.row_multiple % self.training.accumulation:
+            raise ValueError(
+                f"training.accumulation {self.training.accumulation} does not divide batching.row_multiple "
+                f"{self.batching.row_multiple}; set batching.row_multiple={self.training.accumulation * 8}"
+            )
+        if self.batching.tokens < self.data.maximum_length * self.batching.row_multiple:
+            raise ValueError(
+                f"batching.tokens {self.batching.tokens} holds fewer than batching.row_multiple {self.batching.row_multiple} rows of "
+                f"data.maximum_length {self.data.maximum_length}; set batching.tokens={self.data.maximum_length * self.batching.row_multiple}"
+            )
+        if self.training.maximum_steps is not None and self.schedule.warmup_steps >= self.training.maximum_steps:
+            raise ValueError(
+                f"schedule.warmup_steps {self.schedule.warmup_steps} is not below training.maximum_steps {self.training.maximum_steps}"
+            )
+        return self
