@@ -9,6 +9,8 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Section(BaseModel):
+    """A mapping in the config file; a key it does not name is an error."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
@@ -333,10 +335,11 @@ class Config(Section):
                 f"training.accumulation {self.training.accumulation} does not divide batching.row_multiple "
                 f"{self.batching.row_multiple}; set batching.row_multiple={self.training.accumulation * 8}"
             )
-        if self.batching.tokens < self.data.maximum_length * self.batching.row_multiple:
+        least_tokens = self.data.maximum_length * self.batching.row_multiple
+        if self.batching.tokens < least_tokens:
             raise ValueError(
                 f"batching.tokens {self.batching.tokens} holds fewer than batching.row_multiple {self.batching.row_multiple} rows of "
-                f"data.maximum_length {self.data.maximum_length}; set batching.tokens={self.data.maximum_length * self.batching.row_multiple}"
+                f"data.maximum_length {self.data.maximum_length}; set batching.tokens={least_tokens}"
             )
         if self.training.maximum_steps is not None and self.schedule.warmup_steps >= self.training.maximum_steps:
             raise ValueError(

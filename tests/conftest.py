@@ -1,0 +1,26 @@
+"""What every test runs under: shapes and types checked, no network, CPU, compiled functions kept between runs."""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+OFFLINE = str(ROOT / "tests" / "offline")
+
+# Set before JAX and the hub's client are imported, and inherited by the commands that tests start.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [OFFLINE, str(ROOT), os.environ.get("PYTHONPATH")]))
+sys.path.insert(0, OFFLINE)
+
+import hypothesis  # noqa: E402
+import jaxtyping  # noqa: E402
+import sitecustomize  # noqa: E402, F401
+
+jaxtyping.install_import_hook("transformer", "beartype.beartype")
+
+# A deadline would measure compilation. In CI the examples are always the same, so that a failure is the change's own.
+hypothesis.settings.register_profile("tests", deadline=None, derandomize="CI" in os.environ, print_blob=True, max_examples=50)
+hypothesis.settings.load_profile("tests")
