@@ -1,6 +1,6 @@
 """Every setting of a training run, as typed models. An attribute's docstring is its documentation everywhere."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -189,7 +189,7 @@ class Transformer(Encoder):
     """Recompute activations in the backward pass: less memory, more time."""
 
     @model_validator(mode="after")
-    def _shapes_fit(self) -> Self:
+    def _shapes_fit(self) -> "Transformer":
         if self.width % self.heads:
             fits = [heads for heads in range(1, self.width + 1) if self.width % heads == 0]
             nearest = min(fits, key=lambda heads: abs(heads - self.heads))
@@ -226,10 +226,9 @@ class Classification(Section):
     """Share of a training text's tokens replaced by [MASK], drawn anew at each step."""
 
 
-class AdamW(Section):
-    """AdamW (Loshchilov and Hutter 2019); biases, norms and embeddings do not decay."""
+class Adam(Section):
+    """What AdamW and Muon share; biases, norms and embeddings do not decay."""
 
-    kind: Literal["adamw"] = "adamw"
     learning_rate: PositiveFloat = 1e-3
     """Highest learning rate."""
     weight_decay: NonNegativeFloat = 0.01
@@ -242,12 +241,16 @@ class AdamW(Section):
     """Added to the denominator."""
 
 
-class Muon(AdamW):
-    """Muon (Jordan et al. 2024) for the matrices inside the encoder; AdamW for everything else."""
+class AdamW(Adam):
+    """AdamW (Loshchilov and Hutter 2019)."""
 
-    kind: Literal["muon"] = "muon"  # type: ignore[assignment]
-    matrix_learning_rate: PositiveFloat = 0.02
-    """Highest learning rate of the matrices."""
+    kind: Literal["adamw"] = "adamw"
+
+
+class Muon(Adam):
+    """Muon (Jordan et al. 2024) for the encoder's matrices, scaled to AdamW's step (Liu et al. 2025); AdamW for everything else."""
+
+    kind: Literal["muon"] = "muon"
     momentum: Fraction = 0.95
     """Momentum of the matrices."""
 
@@ -329,7 +332,7 @@ class Config(Section):
     """How long, and what is done around each step."""
 
     @model_validator(mode="after")
-    def _sections_fit(self) -> Self:
+    def _sections_fit(self) -> "Config":
         if self.batching.row_multiple % self.training.accumulation:
             raise ValueError(
                 f"training.accumulation {self.training.accumulation} does not divide batching.row_multiple "

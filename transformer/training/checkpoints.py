@@ -1,0 +1,139 @@
+"""Checkpoints, by Orbax; the one module that knows it.
+
+A checkpoint is a directory named after its step. Its item `parameters` holds the parameters that are evaluated (the moving average where there is
+one), and `training` the rest of what resuming needs. A save is written beside and renamed when complete, so a kill leaves the last one whole.
+"""
+
+import dataclasses
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+from orbax.checkpoint import v1 as orbax
+
+from transformer.config.errors import RunError
+from transformer.training.step import Parameters, TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What the loop has to remember beside the state."""
+
+    step: int = 0
+    best_step: int | None = None
+    best_metric: float | None = None
+    failed_evaluations: int = 0
+    """Evaluations in a row that did not improve on the best."""
+    stopped_early: bool = False
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class _BestAndLatest(orbax.training.preservation_policies.PreservationPolicy):
+    latest: int
+    best_step: int | None = None
+
+    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
+        newest = len(checkpoints) - self.latest
+        return [index >= newest or checkpoint.step == self.best_step for index, checkpoint in enumerate(checkpoints)]
+
+
+def _abstract(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None)), tree)
+
+
+def _training_item(state: TrainState) -> dict[str, Any]:
+    item = {"step": state.step, "optimizer": state.optimizer}
+    return item if state.average is None else {**item, "parameters": state.parameters}
+
+
+class Checkpoints:
+    """The checkpoints of one run: the best and the latest are kept."""
+
+    def __init__(self, directory: Path, keep_latest: int) -> None:
+        self._policy = _BestAndLatest(keep_latest)
+        self._checkpointer = orbax.training.Checkpointer(
+            directory.absolute(),
+            preservation_policy=self._policy,
+            # The loop decides when to save.
+            save_decision_policy=orbax.training.save_decision_policies.FixedIntervalPolicy(1),
+            cleanup_tmp_directories=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._checkpointer.close()
+
+    @property
+    def latest_step(self) -> int | None:
+        """Step of the newest complete checkpoint."""
+        latest = self._checkpointer.latest
+        return None if latest is None else int(latest.step)
+
+    def save(self, state: TrainState, progress: Progress) -> None:
+        """Start to save; returns once the arrays are copied, and the writing goes on beside the training.
+
+        Raises:
+          RunError: an earlier save or this one could not be written.
+        """
+        self._policy.best_step = progress.best_step
+        # The step donates its state, so the writer gets arrays of its own.
+        state = jax.tree.map(jnp.copy, state)
+        with _explained(self._checkpointer.directory):
+            self.wait()
+            self._checkpointer.save_checkpointables_async(
+                progress.step,
+                {"parameters": state.evaluated, "training": _training_item(state)},
+                custom_metadata=dataclasses.asdict(progress),
+            )
+
+    def restore(self, like: TrainState) -> tuple[TrainState, Progress]:
+        """The newest checkpoint, each array placed as in `like`."""
+        step = self.latest_step
+        items = self._checkpointer.load_checkpointables(
+            step, {"parameters": _abstract(like.evaluated), "training": _abstract(_training_item(like))}
+        )
+        training = items["training"]
+        averaged = like.average is not None
+        state = TrainState(
+            step=training["step"],
+            parameters=training["parameters"] if averaged else items["parameters"],
+            optimizer=training["optimizer"],
+            average=items["parameters"] if averaged else None,
+        )
+        metadata: Any = self._checkpointer.metadata(step).custom_metadata
+        return state, Progress(**metadata)
+
+    def wait(self) -> None:
+        """Wait until the save under way is complete.
+
+        Raises:
+          RunError: it could not be written.
+        """
+        with _explained(self._checkpointer.directory):
+            self._checkpointer.wait()
+
+
+def load_parameters(directory: Path, step: int, like: Parameters) -> Parameters:
+    """The evaluated parameters of the checkpoint of `step`, each array shaped and placed as in `like`."""
+    loaded: Parameters = orbax.load_checkpointables(directory.absolute() / str(step), {"parameters": _abstract(like)})["parameters"]
+    return loaded
+
+
+class _explained:
+    def __init__(self, directory: Any) -> None:
+        self.directory = directory
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if isinstance(error, Exception) and not isinstance(error, RunError):
+            raise RunError(
+                f"a checkpoint could not be written to {self.directory}: {error}\n"
+                "The last complete checkpoint is kept. Make room there, then run the same command again: it resumes."
+            ) from error

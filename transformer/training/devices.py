@@ -1,0 +1,41 @@
+"""The one place that knows devices: the mesh, how arrays lie on it, and the compilation cache."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from transformer.config.errors import UsageError
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs on disk, so that the same run starts faster the next time."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    directory = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(Path(home) / "transformer" / "compiled")
+    jax.config.update("jax_compilation_cache_dir", directory)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def data_mesh(row_multiple: int) -> Mesh:
+    """A mesh over all devices with one axis, `data`, over which the rows of a batch are split.
+
+    Raises:
+      UsageError: the devices do not divide `row_multiple`, so some batch could not be split evenly.
+    """
+    count = jax.device_count()
+    if row_multiple % count:
+        raise UsageError(f"{count} devices do not divide batching.row_multiple {row_multiple}; set batching.row_multiple={count}")
+    return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,))
+
+
+def split_rows(batch: Any, mesh: Mesh) -> Any:
+    """Put a batch on the devices, its rows split among them."""
+    return jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Put a copy of every array on each device."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))

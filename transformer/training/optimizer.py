@@ -1,0 +1,92 @@
+"""Learning-rate schedules and optimizers, from Optax."""
+
+from typing import Any
+
+import jax
+import optax
+
+from transformer.config import schema
+
+
+def learning_rate_schedule(schedule: schema.Schedule, peak: float, steps: int) -> optax.Schedule:
+    """The learning rate as a function of the step, counted from 0.
+
+    Warm-up rises linearly and reaches `peak` at step `warmup_steps` - 1, so that no step is taken with a rate of zero. Then, with p the share
+    of the remaining steps that has passed and f the final fraction:
+
+    - `constant`: peak
+    - `linear`: peak (1 - (1 - f) p)
+    - `cosine`: peak (f + (1 - f) (1 + cos(pi p)) / 2) (Loshchilov and Hutter 2017)
+    - `inverse_square_root`: peak sqrt(w / (w + t)), t steps after a warm-up of w (Vaswani et al. 2017, eq. 3)
+    - `warmup_stable_decay`: peak, then linear over the last `decay_fraction` of all steps (Hu et al. 2024)
+    """
+    warmup = schedule.warmup_steps
+    remaining = max(steps - warmup, 1)
+    final = peak * schedule.final_fraction
+    match schedule.kind:
+        case "constant":
+            after: optax.Schedule = optax.constant_schedule(peak)
+        case "linear":
+            after = optax.linear_schedule(peak, final, remaining)
+        case "cosine":
+            after = optax.cosine_decay_schedule(peak, remaining, schedule.final_fraction)
+        case "inverse_square_root":
+            offset = max(warmup, 1)
+
+            def after(step: Any) -> Any:
+                return peak * (offset / (offset + step)) ** 0.5
+        case "warmup_stable_decay":
+            decay = min(max(round(steps * schedule.decay_fraction), 1), remaining)
+            after = optax.linear_schedule(peak, final, decay, transition_begin=remaining - decay)
+    if warmup == 0:
+        return after
+    rise = optax.linear_schedule(peak / warmup, peak, max(warmup - 1, 1))
+    return optax.join_schedules([rise, after], [warmup])
+
+
+def decays(path: tuple[Any, ...]) -> bool:
+    """Whether weight decay applies: to weights of products, not to biases, norms and embeddings."""
+    names = [str(getattr(key, "key", getattr(key, "name", ""))) for key in path]
+    return any(name.endswith("weight") for name in names) and not any("embedding" in name for name in names)
+
+
+def is_encoder_matrix(path: tuple[Any, ...]) -> bool:
+    """Whether Muon applies: to the encoder's weights, not to the head's, which Jordan et al. leave to AdamW."""
+    return decays(path) and not any(getattr(key, "key", None) == "head" for key in path)
+
+
+def build_optimizer(config: schema.Config, steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimizer of a run of `steps` steps, gradient clipping included, and its learning-rate schedule."""
+    settings = config.optimizer
+    rate = learning_rate_schedule(config.schedule, settings.learning_rate, steps)
+    adamw = optax.adamw(
+        rate,
+        b1=settings.beta1,
+        b2=settings.beta2,
+        eps=settings.epsilon,
+        weight_decay=settings.weight_decay,
+        mask=lambda parameters: jax.tree_util.tree_map_with_path(lambda path, _: decays(path), parameters),
+    )
+    match settings:
+        case schema.AdamW():
+            optimizer = adamw
+        case schema.Muon():
+            muon = optax.contrib.muon(
+                rate,
+                beta=settings.momentum,
+                weight_decay=settings.weight_decay,
+                consistent_rms=0.2,
+                # The last two axes are the matrix; scanned layers have one more in front.
+                muon_weight_dimension_numbers=lambda parameters: jax.tree.map(
+                    lambda leaf: optax.contrib.MuonDimensionNumbers(leaf.ndim - 2, leaf.ndim - 1), parameters
+                ),
+            )
+            optimizer = optax.partition(
+                {"muon": muon, "adamw": adamw},
+                lambda parameters: jax.tree_util.tree_map_with_path(
+                    lambda path, _: "muon" if is_encoder_matrix(path) else "adamw", parameters
+                ),
+            )
+    if config.training.gradient_clip is not None:
+        optimizer = optax.chain(optax.clip_by_global_norm(config.training.gradient_clip), optimizer)
+    return optimizer, rate

@@ -1,0 +1,166 @@
+"""The run directory: what a run leaves behind, and how a trained run is read back."""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Float
+from tokenizers import Tokenizer
+
+from transformer.config import schema
+from transformer.config.errors import RunError, UsageError
+from transformer.config.load import differing_keys, dump_config, load_config
+from transformer.data.batching import batch_shapes
+from transformer.data.dataset import Dataset, SpecialTokens, Split, special_tokens
+from transformer.model.build import build_classifier
+from transformer.training.checkpoints import load_parameters
+from transformer.training.devices import data_mesh, replicate
+from transformer.training.prediction import Predictor
+from transformer.training.step import Parameters
+
+Resume = Literal["auto", "require", "never"]
+
+HARMLESS_KEYS = frozenset({"name", "training.log_every", "training.keep_latest", "training.checkpoint_every", "training.wandb_project"})
+"""Settings that may differ when a run is resumed, because no parameter and no figure depends on them."""
+
+
+def check_directory(directory: Path, config: schema.Config, resume: Resume) -> None:
+    """Refuse a directory that this run must not write to; writes nothing.
+
+    Raises:
+      UsageError: the directory belongs to another config, is no run directory, or does not fit `resume`.
+    """
+    stored = directory / "config.yaml"
+    if not stored.exists():
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise UsageError(f"{directory} exists and is not a run directory; name another with --run-dir")
+        if resume == "require":
+            raise UsageError(f"{directory} holds no run to resume; leave --resume out to start one")
+        return
+    if resume == "never":
+        raise UsageError(f"{directory} already holds a run; remove it or name another directory with --run-dir")
+    if changed := [key for key in differing_keys(load_config(stored), config) if key not in HARMLESS_KEYS]:
+        raise UsageError(
+            f"{directory} belongs to a run with another config; these keys differ: {', '.join(changed)}\n"
+            "Name another directory with --run-dir, or change them back to resume."
+        )
+
+
+def create_directory(directory: Path, config: schema.Config, dataset: Dataset) -> None:
+    """Write what is known before training."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_whole(directory / "tokenizer.json", dataset.tokenizer.to_str(pretty=True))
+        write_whole(directory / "labels.json", json.dumps(dataset.labels, ensure_ascii=False, indent=1))
+        write_whole(directory / "environment.json", json.dumps(_environment(), indent=1))
+        # Last, since its presence says that this is a run directory.
+        write_whole(directory / "config.yaml", dump_config(config))
+    except OSError as error:
+        raise RunError(f"{directory} could not be written: {error.strerror}; make room or name another directory with --run-dir") from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a kill leaves the old one or the new one."""
+    beside = path.with_name(path.name + ".partial")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def _environment() -> dict[str, Any]:
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tokenizers", "datasets", "numpy")
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {
+        "command": sys.argv,
+        "commit": commit or None,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "devices": [device.device_kind for device in jax.devices()],
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def abstract_model(config: schema.Config, tokenizer: Tokenizer, labels: list[str]) -> tuple[nnx.GraphDef[nnx.Module], Parameters]:
+    """The model's structure and the shapes of its parameters, without any memory for them."""
+    model: nnx.Module = nnx.eval_shape(lambda: _classifier(config, tokenizer, labels))
+    graph, parameters = nnx.split(model)
+    return graph, parameters
+
+
+def initial_model(config: schema.Config, tokenizer: Tokenizer, labels: list[str]) -> tuple[nnx.GraphDef[nnx.Module], Parameters]:
+    """The model's structure and its first parameters, a function of the config and its seed."""
+    graph, _ = abstract_model(config, tokenizer, labels)
+    # One compiled program; drawn one by one, each parameter would be compiled by itself.
+    return graph, jax.jit(lambda: nnx.state(_classifier(config, tokenizer, labels)))()
+
+
+def _classifier(config: schema.Config, tokenizer: Tokenizer, labels: list[str]) -> nnx.Module:
+    return build_classifier(
+        config.model,
+        vocabulary_size=tokenizer.get_vocab_size(),
+        classes=len(labels),
+        maximum_length=config.data.maximum_length,
+        pairs=len(config.data.text) == 2,
+        key=jax.random.key(config.seed),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A trained run, ready to predict."""
+
+    config: schema.Config
+    tokenizer: Tokenizer
+    special: SpecialTokens
+    labels: list[str]
+    parameters: Parameters
+    """Those of the best checkpoint."""
+    graph: nnx.GraphDef[nnx.Module]
+    mesh: Mesh
+
+    def predictor(self, split: Split) -> Predictor:
+        """What predicts this split, or others with texts of such lengths; call it with `parameters`."""
+        shapes = batch_shapes(split.lengths, self.config.batching, self.config.data.maximum_length)
+        return Predictor(self.graph, self.special, self.config.batching, shapes, self.mesh)
+
+    def predict(self, split: Split) -> Float[np.ndarray, "examples classes"]:
+        """Class probabilities of every example, in the split's order."""
+        return self.predictor(split)(self.parameters, split)
+
+
+def load_run(directory: Path | str) -> Run:
+    """Read a finished run back, with the parameters of its best checkpoint.
+
+    Raises:
+      UsageError: the directory is no run, or its training has not ended.
+    """
+    directory = Path(directory)
+    if not (directory / "config.yaml").exists():
+        raise UsageError(f"{directory} is not a run directory: it has no config.yaml; runs lie in runs/NAME once train.py has made them")
+    if not (directory / "summary.json").exists():
+        raise UsageError(f"the run in {directory} has not ended: it has no summary.json; run its train.py command again to finish it")
+    config = load_config(directory / "config.yaml")
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    labels = json.loads((directory / "labels.json").read_text(encoding="utf-8"))
+    summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+    mesh = data_mesh(config.batching.row_multiple)
+    graph, abstract = abstract_model(config, tokenizer, labels)
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract)
+    parameters = replicate(load_parameters(directory / "checkpoints", summary["best_step"], like), mesh)
+    return Run(config, tokenizer, special_tokens(tokenizer), labels, parameters, graph, mesh)

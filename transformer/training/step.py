@@ -1,0 +1,104 @@
+"""The training step: one function for every model and objective."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from transformer.training.objectives import Batch, Objective
+
+Parameters = Any
+"""The model's parameters: the `nnx.State` that `nnx.split` gives, a pytree of float32 arrays."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Everything that a step changes."""
+
+    step: Int[Array, ""]
+    parameters: Parameters
+    optimizer: optax.OptState
+    average: Parameters | None
+    """Exponential moving average of the parameters, where the config asks for one."""
+
+    @property
+    def evaluated(self) -> Parameters:
+        """The parameters that are evaluated: the average where there is one."""
+        return self.parameters if self.average is None else self.average
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class StepMetrics:
+    """What a step measured before its update."""
+
+    loss: Float[Array, ""]
+    """Mean over the batch's real examples, in nats."""
+    gradient_norm: Float[Array, ""]
+    """Global norm before clipping."""
+
+
+def initial_state(parameters: Parameters, optimizer: optax.GradientTransformation, average: bool) -> TrainState:
+    """The state before the first step."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        parameters=parameters,
+        optimizer=optimizer.init(parameters),
+        average=jax.tree.map(jnp.copy, parameters) if average else None,
+    )
+
+
+def make_train_step(
+    graph: nnx.GraphDef[nnx.Module],
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    mean_examples: float,
+    accumulation: int = 1,
+    average_decay: float = 0.0,
+) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
+    """The pure function (state, batch) -> (new state, metrics), to be compiled with the state donated.
+
+    The gradient is that of the summed loss over `mean_examples`, the mean number of examples in a batch, and not over this batch's own number:
+    a batch of long texts holds fewer of them, and each example shall count the same. Randomness is a function of (seed, step). The batch is
+    cut into `accumulation` pieces whose gradients are added.
+    """
+
+    def summed_loss(parameters: Parameters, batch: Batch, key: Array) -> Float[Array, ""]:
+        return objective(nnx.merge(graph, parameters), batch, key)
+
+    def gradients(parameters: Parameters, batch: Batch, key: Array) -> tuple[Float[Array, ""], Parameters]:
+        if accumulation == 1:
+            return jax.value_and_grad(summed_loss)(parameters, batch, key)
+
+        def add(total: Any, piece: tuple[Batch, Array]) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, jax.value_and_grad(summed_loss)(parameters, *piece)), None
+
+        # Row r goes to piece r mod accumulation, so that a batch split over devices stays split in every piece.
+        pieces = {name: jnp.swapaxes(rows.reshape(-1, accumulation, *rows.shape[1:]), 0, 1) for name, rows in batch.items()}
+        zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, parameters))
+        total, _ = jax.lax.scan(add, zero, (pieces, jax.random.split(key, accumulation)))
+        return total
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        loss, gradient = gradients(state.parameters, batch, key)
+        gradient = jax.tree.map(lambda leaf: leaf / mean_examples, gradient)
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.parameters)
+        parameters = optax.apply_updates(state.parameters, updates)
+        average = state.average
+        if average is not None:
+            # The first steps average over fewer, or the initial parameters would linger.
+            decay = jnp.minimum(average_decay, (1.0 + state.step) / (10.0 + state.step))
+            average = optax.incremental_update(parameters, average, 1.0 - decay)
+        metrics = StepMetrics(loss=loss / jnp.maximum(jnp.sum(batch["weights"]), 1.0), gradient_norm=optax.global_norm(gradient))
+        return TrainState(state.step + 1, parameters, optimizer_state, average), metrics
+
+    return train_step
