@@ -1,0 +1,45 @@
+"""The process that holds one competitor. Started by `rounds.Worker`, under the interpreter that has the competitor's libraries.
+
+It builds the competitor named on the command line, answers with its size, then reads numbers of steps and answers with their times.
+"""
+
+import json
+import math
+import os
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.work import Competitor
+
+
+def peak_resident_bytes() -> int | None:
+    """Highest resident memory of this process so far (Linux only)."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(fields["VmHWM"].split()[0]) * 1024
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print goes to the log and not among the answers
+    specification = json.loads(sys.argv[1])
+    module, function = specification["build"].split(":")
+    competitor: "Competitor" = getattr(import_module(module), function)(**specification["settings"])
+    print(json.dumps({"parameters": competitor.parameters, "tokens": competitor.tokens}), file=answers, flush=True)
+    for line in sys.stdin:
+        started = time.perf_counter()
+        loss = competitor.run(int(line))
+        seconds = time.perf_counter() - started
+        if not math.isfinite(loss):
+            sys.exit(f"the loss is {loss}")
+        print(json.dumps({"seconds": seconds, "loss": loss, "peak_bytes": peak_resident_bytes()}), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
