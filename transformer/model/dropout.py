@@ -1,0 +1,47 @@
+"""Dropout whose random bits are an integer hash of the element's index, many times cheaper than a random number generator."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Key, UInt32
+
+
+def dropout(x: Float[Array, "*shape"], rate: float, key: Key[Array, ""] | None) -> Float[Array, "*shape"]:
+    """Set each element to zero with probability `rate` and divide the others by 1 - rate (Srivastava et al. 2014).
+
+    Args:
+        rate: probability of zero, in [0, 1); resolved to 2**-32.
+        key: decides the mask, together with each element's index in the whole array: so the mask does not depend on the platform or on how
+            the array is spread over devices. None means no dropout.
+    """
+    if key is None or rate == 0.0:
+        return x
+    return jnp.where(keep_mask(x.shape, rate, key), x / (1.0 - rate), 0.0)
+
+
+def keep_mask(shape: tuple[int, ...], rate: float, key: Key[Array, ""]) -> Bool[Array, "..."]:
+    """True with probability 1 - rate, independently for each element of an array of this shape."""
+    return random_bits(shape, key) >= jnp.uint32(round(rate * 2**32))
+
+
+def random_bits(shape: tuple[int, ...], key: Key[Array, ""]) -> UInt32[Array, "..."]:
+    """32 bits an element: the finaliser of MurmurHash3 (Appleby 2011) over the element's index and the words of the key.
+
+    Elements that lie 2**32 apart share their bits.
+    """
+    words = jax.random.key_data(key).astype(jnp.uint32)
+    bits = _indices(shape) ^ words[0]
+    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
+    # Were all of the key added before the hash, two keys that differ in low bits only would give the same bits in another order.
+    bits = (bits ^ (bits >> 13) ^ words[-1]) * jnp.uint32(0xC2B2AE35)
+    return bits ^ (bits >> 16)
+
+
+def _indices(shape: tuple[int, ...]) -> UInt32[Array, "..."]:
+    indices = jnp.zeros(shape, jnp.uint32)
+    for axis in range(len(shape)):
+        stride = math.prod(shape[axis + 1 :]) % 2**32
+        indices += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)
+    return indices

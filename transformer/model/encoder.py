@@ -1,0 +1,128 @@
+"""The Transformer's encoder."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jaxtyping import Bool, Float, Int, Key
+
+from transformer.config import schema
+from transformer.model.attention import MultiHeadAttention, segment_mask
+from transformer.model.dropout import dropout
+from transformer.model.embedding import Embedding
+from transformer.model.feed_forward import FeedForward
+from transformer.model.normalization import make_norm
+
+
+class EncoderLayer(nnx.Module):
+    """Self-attention and a feed-forward network, each with a residual connection, dropout on its output, and a norm.
+
+    Post-norm: x = norm(x + sublayer(x)) (Vaswani et al. 2017, section 3.1). Pre-norm: x = x + sublayer(norm(x)) (Xiong et al. 2020).
+    """
+
+    def __init__(self, config: schema.Transformer, *, rngs: nnx.Rngs) -> None:
+        """Make `attention` and `feed_forward`, and the norm that belongs to each."""
+        self.attention = MultiHeadAttention(
+            config.width,
+            config.heads,
+            dropout_rate=config.attention_dropout,
+            rotary=config.positions == "rotary",
+            dtype=config.precision,
+            rngs=rngs,
+        )
+        self.feed_forward = FeedForward(config.width, config.feed_forward, config.activation, dtype=config.precision, rngs=rngs)
+        self.attention_norm = make_norm(config.norm, config.width)
+        self.feed_forward_norm = make_norm(config.norm, config.width)
+        self.dropout_rate = config.dropout
+        self.norm_position = config.norm_position
+
+    def __call__(
+        self,
+        x: Float[Array, "batch length width"],
+        mask: Bool[Array, "batch length length"],
+        positions: Int[Array, "batch length"],
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "batch length width"]:
+        """One layer. With a `key`, weights and sublayer outputs drop out."""
+        weights_key, attention_key, feed_forward_key = (None, None, None) if key is None else (jax.random.fold_in(key, i) for i in range(3))
+        if self.norm_position == "pre":
+            attended = self.attention(self.attention_norm(x), mask, positions, key=weights_key)
+            x = x + dropout(attended, self.dropout_rate, attention_key)
+            return x + dropout(self.feed_forward(self.feed_forward_norm(x)), self.dropout_rate, feed_forward_key)
+        attended = self.attention(x, mask, positions, key=weights_key)
+        x = self.attention_norm(x + dropout(attended, self.dropout_rate, attention_key))
+        return self.feed_forward_norm(x + dropout(self.feed_forward(x), self.dropout_rate, feed_forward_key))
+
+
+class Encoder(nnx.Module):
+    """Embeddings and a stack of layers (Vaswani et al. 2017, section 3.1; BERT, Devlin et al. 2019).
+
+    A pre-norm stack ends with a norm, since nothing else bounds its states (Xiong et al. 2020). Learned positions bring BERT's norm on the
+    embeddings along. Layers that are scanned are one layer whose parameters have a leading axis `layers`.
+    """
+
+    def __init__(self, config: schema.Transformer, *, vocabulary_size: int, maximum_length: int, pairs: bool, rngs: nnx.Rngs) -> None:
+        """Make all parameters.
+
+        Args:
+            maximum_length: longest text in tokens; the number of learned positions.
+            pairs: whether `types` tell the two texts of a pair apart.
+        """
+        self.embedding = Embedding(
+            vocabulary_size, config.width, maximum_length=maximum_length, positions=config.positions, pairs=pairs, rngs=rngs
+        )
+        self.embedding_norm = make_norm(config.norm, config.width) if config.positions == "learned" else None
+        layers = [EncoderLayer(config, rngs=rngs) for _ in range(config.layers)]
+        self.layers = _stack(layers) if config.scan_layers else nnx.List(layers)
+        self.final_norm = make_norm(config.norm, config.width) if config.norm_position == "pre" else None
+        self.dropout_rate = config.dropout
+        self.rematerialize = config.rematerialize
+        self.output_width = config.width
+
+    def __call__(
+        self,
+        tokens: Int[Array, "batch length"],
+        segments: Int[Array, "batch length"],
+        positions: Int[Array, "batch length"],
+        types: Int[Array, "batch length"] | None = None,
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "batch length width"]:
+        """The state of each token, which depends on the tokens of its own segment only. Padding (segment 0) gets finite states
+
+        Args:
+            positions: of each token in its text, from 0.
+            key: decides what drops out; None for no dropout.
+        """
+        embedding_key, layers_key = (None, None) if key is None else (jax.random.fold_in(key, i) for i in range(2))
+        x = self.embedding(tokens, positions, types)
+        if self.embedding_norm is not None:
+            x = self.embedding_norm(x)
+        x = dropout(x, self.dropout_rate, embedding_key)
+        mask = segment_mask(segments, segments)
+
+        def apply(state: nnx.State[Any, Any], x: Array, index: int | Array) -> Array:
+            layer_key = None if layers_key is None else jax.random.fold_in(layers_key, index)
+            result: Array = nnx.merge(definition, state)(x, mask, positions, key=layer_key)
+            return result
+
+        if self.rematerialize:
+            apply = jax.checkpoint(apply)
+        if isinstance(self.layers, EncoderLayer):
+            definition, stacked = nnx.split(self.layers)
+            indices = jnp.arange(jax.tree.leaves(stacked)[0].shape[0])
+            x, _ = jax.lax.scan(lambda x, layer: (apply(layer[0], x, layer[1]), None), x, (stacked, indices))
+        else:
+            for index, layer in enumerate(self.layers):
+                definition, state = nnx.split(layer)
+                x = apply(state, x, index)
+        return x if self.final_norm is None else self.final_norm(x)
+
+
+def _stack(layers: list[EncoderLayer]) -> EncoderLayer:
+    states = [nnx.state(layer) for layer in layers]
+    stacked: EncoderLayer = nnx.merge(nnx.graphdef(layers[0]), jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+    return stacked
