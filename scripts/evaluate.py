@@ -1,0 +1,135 @@
+"""Measure a trained run on a split of its data: a table for people, JSON for programs."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from transformer.config.errors import UsageError, run_command
+from transformer.evaluation.evaluate import compare, evaluate, predict_split
+
+DESCRIPTION = """\
+Measure a trained run on a split of its data: accuracy, macro-F1, log loss, calibration, a row a class, the confusion matrix (or, where
+that is too wide, the pairs of classes that are confused most), and texts a second without compilation. With --baseline, also the
+difference from another run on the same examples: 95 % interval and p-value of a paired bootstrap.
+"""
+
+EXAMPLES = """\
+examples:
+  python scripts/evaluate.py runs/quickstart
+  python scripts/evaluate.py runs/transformer --baseline runs/lstm --output difference.json
+"""
+
+
+def main() -> None:
+    """Measure the run that the command line names."""
+    parser = argparse.ArgumentParser(description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", metavar="RUN_DIR", help="directory of a run that train.py finished")
+    parser.add_argument("--split", choices=("train", "validation", "test"), default="test", help="which examples (default: %(default)s)")
+    parser.add_argument("--baseline", metavar="OTHER_RUN_DIR", help="a run on the same data to compare with")
+    parser.add_argument("--output", metavar="FILE.json", type=Path, help="write every figure here")
+    arguments = parser.parse_args()
+    if arguments.output:
+        _check_output(arguments.output)
+    notes = Console(stderr=True, markup=False, highlight=False)
+    prediction = predict_split(arguments.run, arguments.split, notes.print)
+    result = {"split": arguments.split, **evaluate(prediction)}
+    if arguments.baseline:
+        result["baseline"] = compare(prediction, predict_split(arguments.baseline, arguments.split, notes.print))
+    if arguments.output:
+        _write_atomically(arguments.output, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    # A pipe has no width, and Rich would take 80 columns.
+    _print_tables(result, Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 140))
+
+
+def _print_tables(result: dict[str, Any], console: Console) -> None:
+    headline = Table(title=f"{result['run']}, {result['split']}: {result['examples']:,} examples", title_justify="left")
+    columns = [
+        ("accuracy", f"{result['accuracy']:.2%}"),
+        ("macro-F1", f"{result['macro_f1']:.4f}"),
+        ("log loss", f"{result['log_loss']:.4f}"),
+        ("calibration error", f"{result['expected_calibration_error']:.4f}"),
+        ("texts/s", f"{result['texts_per_second']:,.0f}"),
+    ]
+    for name, _ in columns:
+        headline.add_column(name, justify="right")
+    headline.add_row(*(value for _, value in columns))
+    console.print(headline)
+    if "baseline" in result:
+        console.print(_baseline_table(result["baseline"]))
+    console.print(_class_table(result["per_class"]))
+    names, confusion = [row["label"] for row in result["per_class"]], np.array(result["confusion_matrix"])
+    matrix = _confusion_table(names, confusion)
+    fits = len(names) <= 20 and console.measure(matrix).minimum <= console.width
+    console.print(matrix if fits else _confused_pairs_table(names, confusion))
+
+
+def _baseline_table(comparison: dict[str, Any]) -> Table:
+    title = f"difference from {comparison['run']} (paired bootstrap, {comparison['resamples']:,} draws)"
+    table = Table("", title=title, title_justify="left")
+    for column in ("difference", f"{comparison['level']:.0%} interval", "p-value"):
+        table.add_column(column, justify="right")
+    for name, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1")):
+        measured = comparison[key]
+        interval = f"{measured['low']:+.4f} to {measured['high']:+.4f}"
+        table.add_row(name, f"{measured['difference']:+.4f}", interval, f"{measured['p_value']:.4f}")
+    return table
+
+
+def _class_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("class")
+    for column in ("precision", "recall", "F1", "support"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        ratios = ("–" if row[key] is None else f"{row[key]:.4f}" for key in ("precision", "recall", "f1"))
+        table.add_row(row["label"], *ratios, f"{row['support']:,}")
+    return table
+
+
+def _confusion_table(names: list[str], confusion: np.ndarray) -> Table:
+    table = Table("true \\ predicted", title="confusion", title_justify="left", padding=(0, 0))
+    for index in range(len(names)):
+        table.add_column(str(index), justify="right", no_wrap=True)
+    for index, (name, counts) in enumerate(zip(names, confusion, strict=True)):
+        table.add_row(f"{index} {name}", *(str(count) if count else "·" for count in counts))
+    return table
+
+
+def _confused_pairs_table(names: list[str], confusion: np.ndarray, most: int = 20) -> Table:
+    table = Table("true", "predicted", title="most confused", title_justify="left")
+    table.add_column("examples", justify="right")
+    errors = confusion * ~np.eye(len(names), dtype=bool)
+    for index in np.argsort(-errors, axis=None, kind="stable")[:most]:
+        true, predicted = np.unravel_index(index, errors.shape)
+        if errors[true, predicted]:
+            table.add_row(names[true], names[predicted], str(errors[true, predicted]))
+    return table
+
+
+def _check_output(path: Path) -> None:
+    """Raise UsageError now, not after minutes of work, where the file cannot be written."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"--output {path} is not a regular file; name a file that may be written")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise UsageError(f"--output {path}: no directory {path.absolute().parent} that may be written to; make it, or name another")
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    """Write beside the file and rename, so that a full disk costs nobody the old file."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UsageError(f"--output {path} could not be written: {error.strerror}; free space, or name another file") from error
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,118 @@
+"""Label texts with a trained run: texts in, JSON lines out."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from transformer.config.errors import UsageError, run_command
+from transformer.data.dataset import encode_texts
+from transformer.training.run import Run, load_run
+
+BATCH = 1024
+"""Most texts predicted before their lines are written; enough of them that each length has full batches."""
+
+Text = str | tuple[str, str]
+
+DESCRIPTION = """\
+Label texts with a trained run. Texts come from the command line, or one a line from standard input (UTF-8; an empty line is an empty
+text). For each text, in order, a JSON line goes to standard output:
+
+  {"label": "grain", "probabilities": {"corn": 0.02, "grain": 0.98}}
+
+Lines are written as soon as their texts are read, so the input may be endless. For a run trained on pairs of texts, each text is a
+JSON list of two strings: ["first text", "second text"].
+"""
+
+EXAMPLES = """\
+examples:
+  python scripts/predict.py runs/quickstart "wheat exports rose" "the bank cut its rate"
+  python scripts/predict.py runs/quickstart < texts.txt > labels.jsonl
+  python scripts/predict.py runs/quickstart -- "-5 % on the quarter"     a text that begins with a dash
+"""
+
+
+def main() -> None:
+    """Label the texts of the command line or of standard input."""
+    parser = argparse.ArgumentParser(description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", metavar="RUN_DIR", help="directory of a run that train.py finished")
+    parser.add_argument("texts", metavar="TEXT", nargs="*", help="texts to label; without any, standard input is read")
+    arguments = parser.parse_args()
+    run = load_run(arguments.run)
+    pairs = len(run.config.data.text) == 2
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # label names may be in any script, whatever the locale
+    try:
+        if arguments.texts:
+            _write_predictions(run, [_parse(text, f"text {row}", pairs) for row, text in enumerate(arguments.texts, start=1)])
+            return
+        if sys.stdin.isatty():
+            sys.stderr.write("Type a text a line; Ctrl-D ends.\n")
+        for row, lines in _read_lines(sys.stdin.buffer):
+            _write_stream(run, lines, row, pairs)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. The interpreter flushes once more at exit: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _read_lines(stream: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield (number of the first line, lines) for the lines that can be read without waiting, at least one."""
+    pending, row = bytearray(), 1
+    while chunk := stream.read1(1 << 20):  # type: ignore[attr-defined]
+        pending += chunk
+        end = pending.rfind(b"\n", len(pending) - len(chunk)) + 1
+        lines = bytes(pending[:end]).split(b"\n")[:-1]
+        del pending[:end]
+        for start in range(0, len(lines), BATCH):
+            yield row + start, lines[start : start + BATCH]
+        row += len(lines)
+    if pending:
+        yield row, [bytes(pending)]
+
+
+def _write_stream(run: Run, lines: list[bytes], first_row: int, pairs: bool) -> None:
+    texts = []
+    try:
+        for row, line in enumerate(lines, start=first_row):
+            where = f"line {row} of standard input"
+            try:
+                text = line.removesuffix(b"\r").decode()
+            except UnicodeDecodeError as error:
+                raise UsageError(f"{where} is not UTF-8 (byte {error.start + 1}); convert the input, or drop that line") from error
+            texts.append(_parse(text, where, pairs))
+    finally:
+        if texts:  # the lines before a bad one have their answers
+            _write_predictions(run, texts)
+
+
+def _parse(text: str, where: str, pairs: bool) -> Text:
+    """Return the text, or the two texts of a JSON list; raise UsageError where they cannot be read."""
+    texts = [text]
+    if pairs:
+        try:
+            texts = json.loads(text)
+        except (ValueError, RecursionError):
+            texts = []
+        if not (isinstance(texts, list) and len(texts) == 2 and all(isinstance(part, str) for part in texts)):
+            raise UsageError(
+                f'{where} is not a pair, and this run was trained on pairs; write a JSON list of two strings: ["first", "second"]'
+            )
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{where} is not UTF-8, or escapes half of a surrogate pair; convert it, or drop it") from error
+    return (texts[0], texts[1]) if pairs else text
+
+
+def _write_predictions(run: Run, texts: list[Text]) -> None:
+    probabilities = run.predict(encode_texts(run.tokenizer, texts, run.config.data.maximum_length))  # type: ignore[arg-type]
+    for row in probabilities:
+        # Six digits are what float32 holds.
+        named = {name: float(f"{value:.6g}") for name, value in zip(run.labels, row, strict=True)}
+        sys.stdout.write(json.dumps({"label": run.labels[row.argmax()], "probabilities": named}, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    run_command(main)

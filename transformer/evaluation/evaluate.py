@@ -1,0 +1,83 @@
+"""How good a finished run is on a split of its data."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from transformer.config.errors import UsageError
+from transformer.data.dataset import Split, load_dataset
+from transformer.evaluation.comparison import paired_bootstrap
+from transformer.evaluation.metrics import report
+from transformer.training.run import load_run
+
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run predicts for the examples of a split, in the split's order."""
+
+    directory: str
+    names: list[str]
+    labels: Int[np.ndarray, " examples"]
+    probabilities: Float[np.ndarray, "examples classes"]
+    texts_per_second: float
+
+
+def predict_split(directory: str | Path, split_name: SplitName, tell: Callable[[str], None]) -> Prediction:
+    """Predict every example of a split with the run's best weights.
+
+    The split is predicted twice and the second pass is timed, so that `texts_per_second` is free of compilation; it has batching in it,
+    but not tokenization, which is cached.
+
+    Raises UsageError where the split does not exist, or where the data are no longer those that the run was trained on.
+    """
+    run = load_run(directory)
+    dataset = load_dataset(run.config, tell)
+    if dataset.labels != run.labels or dataset.tokenizer.to_str() != run.tokenizer.to_str():
+        raise UsageError(
+            f"{directory}: the data that its config.yaml names have changed since it was trained (other labels, or another tokenizer comes "
+            "of them); put the old data back, or train again"
+        )
+    split: Split | None = getattr(dataset, split_name)
+    if split is None or not len(split):
+        there = [name for name in ("train", "validation", "test") if getattr(dataset, name)]
+        raise UsageError(f"{directory}: its data have no {split_name} split; say --split {' or --split '.join(there)}")
+    run.predict(split)
+    start = time.perf_counter()
+    probabilities = run.predict(split)
+    seconds = time.perf_counter() - start
+    return Prediction(str(directory), dataset.labels, split.labels, probabilities, len(split) / seconds)
+
+
+def evaluate(prediction: Prediction) -> dict[str, Any]:
+    """The contract's figures of `evaluate.py --output`, with the run, its label names and its speed."""
+    figures = report(prediction.probabilities, prediction.labels, prediction.names)
+    return {"run": prediction.directory, **figures, "texts_per_second": prediction.texts_per_second}
+
+
+def compare(prediction: Prediction, baseline: Prediction) -> dict[str, Any]:
+    """The paired bootstrap of two runs that predicted the same examples.
+
+    Raises UsageError where their label names or their examples' labels differ: their figures then are of different tests.
+    """
+    remedy = "compare runs whose configs have the same data section"
+    if prediction.names != baseline.names:
+        odd = sorted(set(prediction.names) ^ set(baseline.names)) or prediction.names
+        shown = ", ".join(odd[:5]) + (", ..." if len(odd) > 5 else "")
+        raise UsageError(f"{prediction.directory} and {baseline.directory} have different labels ({shown}); {remedy}")
+    if not np.array_equal(prediction.labels, baseline.labels):
+        counts = f"{len(prediction.labels)} and {len(baseline.labels)} examples"
+        raise UsageError(
+            f"{prediction.directory} and {baseline.directory} were not tested on the same rows ({counts}, in other order or with other "
+            f"labels); {remedy}"
+        )
+    difference = paired_bootstrap(
+        prediction.labels, prediction.probabilities.argmax(axis=1), baseline.probabilities.argmax(axis=1), len(prediction.names)
+    )
+    return {"run": baseline.directory, **difference}
