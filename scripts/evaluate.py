@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from transformer.config.errors import UsageError, run_command
-from transformer.evaluation.evaluate import compare, evaluate, predict_split
+from transformer.host import keep_freed_memory
 
 DESCRIPTION = """\
 Measure a trained run on a split of its data: accuracy, macro-F1, log loss, calibration, a row a class, the confusion matrix (or, where
@@ -37,6 +37,12 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.output:
         _check_output(arguments.output)
+    keep_freed_memory()
+    # JAX is imported only now: a mistake on the command line is told at once, and memory is set up before JAX takes any.
+    from transformer.evaluation.evaluate import compare, evaluate, predict_split
+    from transformer.training.devices import use_compilation_cache
+
+    use_compilation_cache()
     notes = Console(stderr=True, markup=False, highlight=False)
     prediction = predict_split(arguments.run, arguments.split, notes.print)
     result = {"split": arguments.split, **evaluate(prediction)}

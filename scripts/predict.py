@@ -4,12 +4,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
+import numpy as np
+
 from transformer.config.errors import UsageError, run_command
-from transformer.data.dataset import encode_texts
-from transformer.training.run import Run, load_run
+from transformer.host import keep_freed_memory
 
 BATCH = 1024
 """Most texts predicted before their lines are written; enough of them that each length has full batches."""
@@ -40,17 +41,36 @@ def main() -> None:
     parser.add_argument("run", metavar="RUN_DIR", help="directory of a run that train.py finished")
     parser.add_argument("texts", metavar="TEXT", nargs="*", help="texts to label; without any, standard input is read")
     arguments = parser.parse_args()
+    keep_freed_memory()
+    # JAX is imported only now: a mistake on the command line is told at once, and memory is set up before JAX takes any.
+    from transformer.data.dataset import encode_texts
+    from transformer.training.devices import use_compilation_cache
+    from transformer.training.run import load_run
+
+    use_compilation_cache()
     run = load_run(arguments.run)
-    pairs = len(run.config.data.text) == 2
+    maximum_length, pairs = run.config.data.maximum_length, len(run.config.data.text) == 2
+    # Texts of any length may come, and shapes that do not depend on them are compiled once.
+    predictor = run.predictor(np.arange(1, maximum_length + 1))
+
+    def answer(texts: list[Text]) -> None:
+        split = encode_texts(run.tokenizer, texts, maximum_length)  # type: ignore[arg-type]  # all are texts, or all are pairs
+        for probabilities in predictor(run.parameters, split):
+            # Six digits are what float32 holds.
+            named = {name: float(f"{value:.6g}") for name, value in zip(run.labels, probabilities, strict=True)}
+            line = json.dumps({"label": run.labels[probabilities.argmax()], "probabilities": named}, ensure_ascii=False)
+            sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # label names may be in any script, whatever the locale
     try:
         if arguments.texts:
-            _write_predictions(run, [_parse(text, f"text {row}", pairs) for row, text in enumerate(arguments.texts, start=1)])
+            answer([_parse(text, f"text {row}", pairs) for row, text in enumerate(arguments.texts, start=1)])
             return
         if sys.stdin.isatty():
             sys.stderr.write("Type a text a line; Ctrl-D ends.\n")
         for row, lines in _read_lines(sys.stdin.buffer):
-            _write_stream(run, lines, row, pairs)
+            _answer_lines(lines, row, pairs, answer)
     except BrokenPipeError:
         # Whoever read the output has seen enough. The interpreter flushes once more at exit: let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -71,7 +91,7 @@ def _read_lines(stream: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
         yield row, [bytes(pending)]
 
 
-def _write_stream(run: Run, lines: list[bytes], first_row: int, pairs: bool) -> None:
+def _answer_lines(lines: list[bytes], first_row: int, pairs: bool, answer: Callable[[list[Text]], None]) -> None:
     texts = []
     try:
         for row, line in enumerate(lines, start=first_row):
@@ -82,8 +102,8 @@ def _write_stream(run: Run, lines: list[bytes], first_row: int, pairs: bool) -> 
                 raise UsageError(f"{where} is not UTF-8 (byte {error.start + 1}); convert the input, or drop that line") from error
             texts.append(_parse(text, where, pairs))
     finally:
-        if texts:  # the lines before a bad one have their answers
-            _write_predictions(run, texts)
+        if texts:  # the lines before a bad one are answered
+            answer(texts)
 
 
 def _parse(text: str, where: str, pairs: bool) -> Text:
@@ -103,15 +123,6 @@ def _parse(text: str, where: str, pairs: bool) -> Text:
     except UnicodeEncodeError as error:
         raise UsageError(f"{where} is not UTF-8, or escapes half of a surrogate pair; convert it, or drop it") from error
     return (texts[0], texts[1]) if pairs else text
-
-
-def _write_predictions(run: Run, texts: list[Text]) -> None:
-    probabilities = run.predict(encode_texts(run.tokenizer, texts, run.config.data.maximum_length))  # type: ignore[arg-type]
-    for row in probabilities:
-        # Six digits are what float32 holds.
-        named = {name: float(f"{value:.6g}") for name, value in zip(run.labels, row, strict=True)}
-        sys.stdout.write(json.dumps({"label": run.labels[row.argmax()], "probabilities": named}, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

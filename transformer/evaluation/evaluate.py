@@ -32,8 +32,7 @@ class Prediction:
 def predict_split(directory: str | Path, split_name: SplitName, tell: Callable[[str], None]) -> Prediction:
     """Predict every example of a split with the run's best weights.
 
-    The split is predicted twice and the second pass is timed, so that `texts_per_second` is free of compilation; it has batching in it,
-    but not tokenization, which is cached.
+    `texts_per_second` has batching in it, but neither compilation, which is done first, nor tokenization, which is cached.
 
     Raises UsageError where the split does not exist, or where the data are no longer those that the run was trained on.
     """
@@ -48,9 +47,10 @@ def predict_split(directory: str | Path, split_name: SplitName, tell: Callable[[
     if split is None or not len(split):
         there = [name for name in ("train", "validation", "test") if getattr(dataset, name)]
         raise UsageError(f"{directory}: its data have no {split_name} split; say --split {' or --split '.join(there)}")
-    run.predict(split)
+    predictor = run.predictor(dataset.train.lengths)
+    predictor.compile(run.parameters)
     start = time.perf_counter()
-    probabilities = run.predict(split)
+    probabilities = predictor(run.parameters, split)
     seconds = time.perf_counter() - start
     return Prediction(str(directory), dataset.labels, split.labels, probabilities, len(split) / seconds)
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from tokenizers import Tokenizer
 
 from transformer.config import schema
@@ -133,14 +133,14 @@ class Run:
     graph: nnx.GraphDef[nnx.Module]
     mesh: Mesh
 
-    def predictor(self, split: Split) -> Predictor:
-        """What predicts this split, or others with texts of such lengths; call it with `parameters`."""
-        shapes = batch_shapes(split.lengths, self.config.batching, self.config.data.maximum_length)
+    def predictor(self, lengths: Int[np.ndarray, " texts"]) -> Predictor:
+        """What predicts texts of such lengths without waste; call it with `parameters`."""
+        shapes = batch_shapes(lengths, self.config.batching, self.config.data.maximum_length)
         return Predictor(self.graph, self.special, self.config.batching, shapes, self.mesh)
 
     def predict(self, split: Split) -> Float[np.ndarray, "examples classes"]:
         """Class probabilities of every example, in the split's order."""
-        return self.predictor(split)(self.parameters, split)
+        return self.predictor(split.lengths)(self.parameters, split)
 
 
 def load_run(directory: Path | str) -> Run:
