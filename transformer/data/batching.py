@@ -1,0 +1,201 @@
+"""Batches of static shape: texts of about the same length together, under a budget of tokens.
+
+The batch of a step is a function of (split, shapes, seed, step) and of nothing else, so training resumes anywhere, on any number of hosts.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from transformer.config.schema import Batching
+from transformer.data.tokenization import SpecialTokens, Split
+
+T = TypeVar("T")
+
+Batch = dict[str, np.ndarray]
+"""`tokens`, `segments` (0 is padding, 1 is text), `positions` [rows, length] int32; for pairs also `types` (1 in the second text);
+`labels` [rows] int32; `weights` [rows] float32, 0 for rows that only fill the shape."""
+
+Shapes = tuple[tuple[int, int], ...]
+"""The (rows, length) that batches may have, by growing length."""
+
+LENGTH_MULTIPLE = 8
+THREADS, BATCHES_AHEAD = 2, 8
+
+
+def batch_shapes(lengths: Int[np.ndarray, " examples"], batching: Batching, maximum_length: int) -> Shapes:
+    """At most `length_groups` shapes for texts of these lengths: the ones that waste the fewest tokens on padding.
+
+    Lengths are multiples of 8, where the maximum length allows it. Rows are as many as the budget holds, a multiple of `row_multiple`.
+    By dynamic programming: the best g lengths up to c are some best g - 1 lengths up to b < c, and c.
+    """
+    longest = int(min(max(lengths, default=1), maximum_length))
+    limits = np.minimum(np.arange(1, -(-longest // LENGTH_MULTIPLE) + 1) * LENGTH_MULTIPLE, maximum_length)
+    upto = np.searchsorted(np.sort(lengths), limits, side="right")
+    upto[-1] = len(lengths)
+    # computed[b, c]: tokens computed for the texts longer than limit b - 1 and no longer than limit c, each padded to limit c.
+    before = np.concatenate([[0], upto[:-1]])
+    computed = np.where(before[:, None] <= upto[None, :], (upto[None, :] - before[:, None]) * limits[None, :], 0).astype(np.float64)
+    computed[np.tril_indices(len(limits), -1)] = np.inf
+    best, choices = computed[0], []
+    for _ in range(min(batching.length_groups, len(limits)) - 1):
+        candidates = np.concatenate([[np.inf], best[:-1]])[:, None] + computed
+        choice = np.where(candidates.min(axis=0) < best, candidates.argmin(axis=0), 0)
+        best = np.minimum(best, candidates.min(axis=0))
+        choices.append(choice)
+    chosen, last = [], len(limits) - 1
+    for choice in [*reversed(choices), np.zeros(len(limits), int)]:
+        chosen.append(int(limits[last]))
+        if choice[last] == 0:
+            break
+        last = int(choice[last]) - 1
+    return tuple((_rows(length, batching), length) for length in reversed(chosen))
+
+
+def _rows(length: int, batching: Batching) -> int:
+    return max(batching.tokens // length // batching.row_multiple, 1) * batching.row_multiple
+
+
+class TrainingBatches:
+    """The batches of training: every example once an epoch, drawn anew each epoch, in an order that tells nothing of lengths."""
+
+    def __init__(self, split: Split, special: SpecialTokens, shapes: Shapes, seed: int) -> None:
+        self.shapes = shapes
+        self._split, self._padding, self._seed = split, special.padding, seed
+        self._lengths = np.minimum(split.lengths, shapes[-1][1])
+        # Kept here and not on the function, so that the plans die with this object; two, because prefetching crosses an epoch's end.
+        self._plan = functools.lru_cache(2)(self._draw)
+        first = self._draw(0)
+        self.steps_per_epoch = len(first)
+        self.mean_examples = len(split) / len(first)
+        """Mean number of real rows a batch."""
+        self._real, self._computed = int(self._lengths.sum()), sum(_tokens(shapes, batch) for batch in first)
+
+    def _draw(self, epoch: int) -> "list[PlannedBatch]":
+        bits = np.random.Philox(np.random.SeedSequence([self._seed, epoch]))
+        batches = _plan(_permutation(bits, len(self._split)), self._lengths, self.shapes, bits)
+        return [batches[index] for index in _permutation(bits, len(batches))]
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 0 over all epochs."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        return _gather(self._split, self._padding, self.shapes, self._plan(epoch)[index])
+
+    def tokens(self, stop: int) -> tuple[int, int]:
+        """Tokens in the steps before `stop`: real ones, and all that are computed, padding included."""
+        epochs, steps = divmod(stop, self.steps_per_epoch)
+        batches = self._plan(epochs)[:steps] if steps else []
+        real = sum(int(self._lengths[batch.examples[batch.examples >= 0]].sum()) for batch in batches)
+        computed = sum(_tokens(self.shapes, batch) for batch in batches)
+        return epochs * self._real + real, epochs * self._computed + computed
+
+    def iterate(self, start: int, stop: int) -> Iterator[Batch]:
+        """The batches of the steps from `start` to before `stop`, made ahead in background threads."""
+        return _prefetched(self.batch, start, stop)
+
+
+class EvaluationBatches:
+    """Every example of a split once, shortest first: pairs of a batch and the indices of its examples, -1 for rows that fill it."""
+
+    def __init__(self, split: Split, special: SpecialTokens, shapes: Shapes) -> None:
+        rows, longest = shapes[-1]
+        needed = int(max(split.lengths, default=0))
+        # A text may be longer than every training text.
+        self.shapes = shapes if needed <= longest else (*shapes, (rows, -(-needed // LENGTH_MULTIPLE) * LENGTH_MULTIPLE))
+        self._split, self._padding = split, special.padding
+        lengths = split.lengths
+        self._plan = _plan(np.argsort(lengths, kind="stable"), lengths, self.shapes, None)
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def __iter__(self) -> Iterator[tuple[Batch, Int[np.ndarray, " rows"]]]:
+        return _prefetched(self._batch, 0, len(self))
+
+    def _batch(self, index: int) -> tuple[Batch, Int[np.ndarray, " rows"]]:
+        planned = self._plan[index]
+        return _gather(self._split, self._padding, self.shapes, planned), planned.examples
+
+
+@dataclass(frozen=True)
+class PlannedBatch:
+    """Which examples make a batch."""
+
+    shape: int
+    """Index of its shape."""
+    examples: Int[np.ndarray, " rows"]
+    """Indices of its examples, -1 for rows that fill it."""
+
+
+def _plan(
+    order: Int[np.ndarray, " examples"], lengths: Int[np.ndarray, " examples"], shapes: Shapes, bits: np.random.Philox | None
+) -> list[PlannedBatch]:
+    """Cut the examples, in this order, into batches of their lengths' shapes.
+
+    What is left over of a shape goes to the next longer one, so that only the last batch of all has rows without an example. With `bits`,
+    those that come over from the shorter shape are mixed among the others.
+    """
+    groups = np.searchsorted([length for _, length in shapes], lengths[order])
+    batches: list[PlannedBatch] = []
+    left = order[:0]
+    for shape, (rows, _) in enumerate(shapes):
+        examples = np.concatenate([left, order[groups == shape]])
+        if bits is not None:
+            examples = examples[_permutation(bits, len(examples))]
+        whole = len(examples) // rows * rows
+        batches += [PlannedBatch(shape, part) for part in examples[:whole].reshape(-1, rows)]
+        left = examples[whole:]
+    if len(left):
+        # The smallest shape that holds them all would be one more to compile; the last one is there anyway.
+        rows = shapes[-1][0]
+        batches.append(PlannedBatch(len(shapes) - 1, np.concatenate([left, np.full(rows - len(left), -1)])))
+    return batches
+
+
+def _permutation(bits: np.random.Philox, size: int) -> Int[np.ndarray, " size"]:
+    # Sorted raw bits, because NumPy may change how its generators draw a permutation from them.
+    return np.argsort(bits.random_raw(size), kind="stable")
+
+
+def _tokens(shapes: Shapes, batch: PlannedBatch) -> int:
+    rows, length = shapes[batch.shape]
+    return rows * length
+
+
+def _gather(split: Split, padding: int, shapes: Shapes, planned: PlannedBatch) -> Batch:
+    length = shapes[planned.shape][1]
+    filled = planned.examples >= 0
+    examples = np.where(filled, planned.examples, 0)
+    starts = split.offsets[examples]
+    lengths = np.where(filled, split.offsets[examples + 1] - starts, 0)[:, None]
+    columns = np.arange(length)
+    inside: Bool[np.ndarray, "rows length"] = columns < lengths
+    tokens = np.take(split.tokens, starts[:, None] + columns, mode="clip") if len(split.tokens) else np.zeros(inside.shape)
+    batch = {
+        "tokens": np.where(inside, tokens, padding).astype(np.int32),
+        "segments": inside.astype(np.int32),
+        "positions": np.where(inside, columns, 0).astype(np.int32),
+        "labels": np.where(filled, split.labels[examples], 0).astype(np.int32),
+        "weights": filled.astype(np.float32),
+    }
+    if split.pair_starts is not None:
+        batch["types"] = (inside & (columns >= split.pair_starts[examples][:, None])).astype(np.int32)
+    return batch
+
+
+def _prefetched(make: Callable[[int], T], start: int, stop: int) -> Iterator[T]:
+    """`make(start)` to `make(stop - 1)`, made ahead in background threads, which end when the iteration is left."""
+    if start >= stop:
+        return
+    import grain  # noqa: PLC0415 (takes a second to import)
+
+    options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=BATCHES_AHEAD)
+    batches = iter(grain.MapDataset.range(start, stop).map(make).to_iter_dataset(options))
+    try:
+        yield from batches
+    finally:
+        batches.close()

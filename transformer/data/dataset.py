@@ -1,0 +1,119 @@
+"""From a config to tokenized splits: the whole way once, and after that out of the cache."""
+
+import importlib.metadata
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from transformer.config.schema import Config, TokenizerFile
+from transformer.data.cache import cached, content_key
+from transformer.data.sources import SPLITS, Rows, read_source, source_identity
+from transformer.data.splits import complete_splits, label_order
+from transformer.data.tokenization import SpecialTokens, Split, encode_texts, read_tokenizer, special_tokens, train_tokenizer
+
+__all__ = ["Dataset", "SpecialTokens", "Split", "encode_texts", "load_dataset"]
+
+LAYOUT = 1
+"""Raised by one whenever this package makes other arrays of the same input, so that old cache entries are not read."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Tokenized splits, with what is needed to read them. The arrays are memory-mapped."""
+
+    train: Split
+    validation: Split | None
+    test: Split | None
+    tokenizer: Tokenizer
+    special: SpecialTokens
+    labels: list[str]
+    """Label names in index order."""
+    test_rows_in_train: int
+    """How many test rows have a text that also stands in train."""
+    notes: list[str]
+    """What a person should know about the rows, such as blank ones left out."""
+
+
+def load_dataset(config: Config, report: Callable[[str], None] = lambda _: None) -> Dataset:
+    """The dataset of a config, read from the cache or made and cached; `report` is given a line about each long step.
+
+    Raises UsageError for every fault of the source, its rows, or the tokenizer's file.
+    """
+    data, tokenizer = config.data, config.tokenizer
+    rows_key = [LAYOUT, data.model_dump(mode="json", exclude={"maximum_length"}), source_identity(data)]
+    if isinstance(tokenizer, TokenizerFile):
+        tokenizer_key = content_key(read_tokenizer(tokenizer).to_str())
+    else:
+        tokenizer_key = content_key([rows_key, tokenizer.model_dump(mode="json"), importlib.metadata.version("tokenizers")])
+    dataset_key = content_key([rows_key, tokenizer_key, importlib.metadata.version("tokenizers"), data.maximum_length])
+
+    def write(directory: Path) -> None:
+        report("reading the texts")
+        source = read_source(data, report)
+        splits, overlap, notes = complete_splits(source, data)
+        labels = label_order(splits, source.label_names)
+        trained = _tokenizer(config, tokenizer_key, splits["train"], report)
+        report("tokenizing the texts")
+        for name, rows in splits.items():
+            _save(directory, name, rows, labels, trained, data.maximum_length)
+        trained.save(str(directory / "tokenizer.json"))
+        facts = {"splits": list(splits), "labels": labels, "test_rows_in_train": overlap, "notes": notes}
+        (directory / "dataset.json").write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
+
+    return _open(cached("datasets", dataset_key, write))
+
+
+def _tokenizer(config: Config, key: str, train: Rows, report: Callable[[str], None]) -> Tokenizer:
+    if isinstance(config.tokenizer, TokenizerFile):
+        tokenizer = read_tokenizer(config.tokenizer)
+        special_tokens(tokenizer, config.tokenizer.path)
+        return tokenizer
+    settings = config.tokenizer
+
+    def write(directory: Path) -> None:
+        report(f"training a {settings.kind} tokenizer on {len(train)} texts")
+        train_tokenizer(settings, train.texts).save(str(directory / "tokenizer.json"))
+
+    return Tokenizer.from_file(str(cached("tokenizers", key, write) / "tokenizer.json"))
+
+
+def _save(directory: Path, name: str, rows: Rows, labels: list[str], tokenizer: Tokenizer, maximum_length: int) -> None:
+    index = {label: number for number, label in enumerate(labels)}
+    split = encode_texts(tokenizer, rows.texts, maximum_length)
+    split = replace(split, labels=np.array([index[label] for label in rows.labels], np.int32))
+    if tokenizer.get_vocab_size() <= np.iinfo(np.uint16).max:
+        split = replace(split, tokens=split.tokens.astype(np.uint16))
+    for array in ("tokens", "offsets", "labels", "pair_starts"):
+        if (values := getattr(split, array)) is not None:
+            np.save(directory / f"{name}-{array}.npy", values)
+
+
+def _open(directory: Path) -> Dataset:
+    facts: dict[str, Any] = json.loads((directory / "dataset.json").read_text(encoding="utf-8"))
+    splits = {name: _open_split(directory, name) if name in facts["splits"] else None for name in SPLITS}
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    train = splits["train"]
+    assert train is not None
+    return Dataset(
+        train=train,
+        validation=splits["validation"],
+        test=splits["test"],
+        tokenizer=tokenizer,
+        special=special_tokens(tokenizer),
+        labels=facts["labels"],
+        test_rows_in_train=facts["test_rows_in_train"],
+        notes=facts["notes"],
+    )
+
+
+def _open_split(directory: Path, name: str) -> Split:
+    def mapped(array: str) -> np.ndarray:
+        return np.load(directory / f"{name}-{array}.npy", mmap_mode="r")
+
+    pairs = (directory / f"{name}-pair_starts.npy").exists()
+    return Split(mapped("tokens"), mapped("offsets"), mapped("labels"), mapped("pair_starts") if pairs else None)

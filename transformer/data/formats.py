@@ -1,0 +1,186 @@
+"""Rows of a data file: csv, tsv, JSON lines, parquet and text.
+
+A csv file is read as RFC 4180 has it, with quoted fields. In a tsv file a quotation mark is a character like any other, as in the
+registration of text/tab-separated-values: a text that opens with one would otherwise swallow the rows after it.
+"""
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from transformer.config.errors import UsageError
+from transformer.config.schema import Files
+
+FORMATS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".txt": "text"}
+COMPRESSIONS = {".gz", ".bz2", ".xz", ".zst"}
+
+Values = tuple[Any, ...]
+
+
+def read_rows(content: bytes, name: str, columns: Sequence[str], files: Files) -> Iterator[tuple[int, Values]]:
+    """The data rows of a file: each row's number, counted from 1 without header and skipped rows, and its values in the given columns.
+
+    `name` is the file's, for the format and for messages. Raises UsageError, with the row's number, for a row that cannot be read, and
+    with the columns that there are for a column that is not there.
+    """
+    kind = files.format or _format(name)
+    if kind == "parquet":
+        return _parquet(content, name, columns)
+    try:
+        # Bytes that cannot be decoded become surrogates here, so that `checked_text` finds them where the row's number is known.
+        text = content.decode("utf-8-sig" if files.encoding.lower() in {"utf-8", "utf8"} else files.encoding, errors="surrogateescape")
+    except (LookupError, UnicodeError) as error:
+        raise UsageError(f"cannot decode {name} with data.source.encoding={files.encoding}: {error}") from error
+    match kind:
+        case "jsonl":
+            return _json_lines(text, name, columns)
+        case "text":
+            return _lines(text, name, columns)
+        case _:
+            return _delimited(text, name, columns, files, tabs=kind == "tsv")
+
+
+def checked_text(value: Any, where: str) -> str:
+    """A text, or a null as the empty text. Raises UsageError for anything else, and for what has no UTF-8 form (undecodable bytes)."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{where} is not valid text in this encoding; set data.source.encoding or correct the row") from error
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    raise UsageError(f"{where} holds {type(value).__name__} where text belongs")
+
+
+def checked_label(value: Any, threshold: float | None, where: str) -> str:
+    """A label's name, the empty string where there is none. Raises UsageError for what is no label, or no number under a threshold."""
+    if value is None or value == "":
+        return ""
+    if threshold is not None:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if math.isnan(number):
+            raise UsageError(f"{where} has the label {value!r}, which is no number, but data.label_threshold is set")
+        return "positive" if number > threshold else "negative"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, float | list | dict):
+        raise UsageError(f"{where} has the label {value!r}; a label is a string or an integer: set data.label_threshold for numbers")
+    return checked_text(str(value), where)
+
+
+def _format(name: str) -> str:
+    suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes]
+    while suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+    if not suffixes or suffixes[-1] not in FORMATS:
+        raise UsageError(f"cannot tell the format of {name} from its ending; set data.source.format to csv, tsv, jsonl, parquet or text")
+    return FORMATS[suffixes[-1]]
+
+
+def no_such_column(column: str, name: str, columns: Sequence[str]) -> UsageError:
+    """The error for a column that is not there, naming those that are."""
+    return UsageError(f"{name} has no column {column!r}; its columns are {', '.join(columns)}; set data.text and data.label")
+
+
+def _places(columns: Sequence[str], names: Sequence[str], name: str) -> list[int]:
+    for column in columns:
+        if column not in names:
+            raise no_such_column(column, name, names)
+    return [names.index(column) for column in columns]
+
+
+def _delimited(text: str, name: str, columns: Sequence[str], files: Files, *, tabs: bool) -> Iterator[tuple[int, Values]]:
+    csv.field_size_limit(sys.maxsize)
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True) if tabs else csv.reader(lines, strict=True)
+    number = 0
+    try:
+        names = files.columns or next(reader, [])
+        places = _places(columns, names, name)
+        for _ in range(files.skip_rows):
+            next(reader, None)
+        for fields in reader:
+            if not fields:  # an empty line
+                continue
+            number += 1
+            if len(fields) != len(names):
+                raise UsageError(
+                    f"row {number} (line {reader.line_num}) of {name} has {len(fields)} fields, but there are {len(names)} columns: "
+                    f"{', '.join(names)}; correct the row, or set data.source.format"
+                )
+            yield number, tuple(fields[place] for place in places)
+    except csv.Error as error:
+        raise UsageError(f"row {number + 1} (line {reader.line_num}) of {name} cannot be read: {error}") from error
+
+
+def _json_lines(text: str, name: str, columns: Sequence[str]) -> Iterator[tuple[int, Values]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"row {number} of {name} is not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise UsageError(f'row {number} of {name} is not a JSON object such as {{"text": "...", "label": "..."}}')
+        for column in columns:
+            if column not in row:
+                raise no_such_column(column, f"row {number} of {name}", list(row))
+        yield number, tuple(row[column] for column in columns)
+
+
+def _lines(text: str, name: str, columns: Sequence[str]) -> Iterator[tuple[int, Values]]:
+    _places(columns, ["text"], name)
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
+        yield number, (line.removesuffix("\r"),) * len(columns)
+
+
+def _parquet(content: bytes, name: str, columns: Sequence[str]) -> Iterator[tuple[int, Values]]:
+    import pyarrow as pa  # noqa: PLC0415 (slow to import)
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        file = pq.ParquetFile(io.BytesIO(content))
+        _places(columns, file.schema_arrow.names, name)
+        table = file.read(columns=list(columns))
+        values = [_arrow_values(table[column]) for column in columns]
+    except pa.ArrowException as error:
+        raise UsageError(f"{name} cannot be read as parquet: {error}") from error
+    class_names = _class_names(table.schema)
+    for number, row in enumerate(zip(*values, strict=True), 1):
+        yield number, tuple(named(value, class_names.get(column)) for column, value in zip(columns, row, strict=True))
+
+
+def _arrow_values(column: Any) -> list[Any]:
+    import pyarrow as pa  # noqa: PLC0415
+
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+        # Parquet does not check that strings are UTF-8.
+        return [None if value is None else value.decode(errors="surrogateescape") for value in column.cast(pa.large_binary()).to_pylist()]
+    return column.to_pylist()
+
+
+def _class_names(schema: Any) -> dict[str, list[str]]:
+    """Label names that the `datasets` library left in a parquet file, by column."""
+    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    return {column: feature["names"] for column, feature in features.items() if isinstance(feature, dict) and "names" in feature}
+
+
+def named(value: Any, names: list[str] | None) -> Any:
+    """A class's name by its index, for columns whose classes have names."""
+    if names is None or value is None:
+        return value
+    return names[value] if 0 <= value < len(names) else None  # -1 is what `datasets` gives a row without label

@@ -1,0 +1,173 @@
+"""Tokenizers: trained on the training split, or read from a `tokenizer.json`; and texts as flat arrays of tokens."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from transformer.config.errors import UsageError
+from transformer.config.schema import TokenizerFile, TrainedTokenizer
+from transformer.data.sources import Text
+
+UNKNOWN = "[UNK]"
+SPECIAL = ["[PAD]", UNKNOWN, "[CLS]", "[SEP]", "[MASK]"]
+TEXTS_AT_ONCE = 4096
+BYTES = 256
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Indices of the special tokens in the vocabulary."""
+
+    padding: int
+    unknown: int
+    first: int
+    separator: int
+    mask: int
+
+
+NAMES = {
+    "padding": ("[PAD]", "<pad>"),
+    "unknown": ("[UNK]", "<unk>"),
+    "first": ("[CLS]", "<s>", "<cls>"),
+    "separator": ("[SEP]", "</s>", "<sep>"),
+    "mask": ("[MASK]", "<mask>"),
+}
+"""What tokenizers call their special tokens: BERT's names, then those of RoBERTa and its kind."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Tokenized texts, one after the other in a flat array."""
+
+    tokens: Int[np.ndarray, " tokens"]
+    offsets: Int[np.ndarray, " examples+1"]
+    """Where each text begins in `tokens`; at the end, where the last one ends."""
+    labels: Int[np.ndarray, " examples"]
+    pair_starts: Int[np.ndarray, " examples"] | None = None
+    """Where the second text of a pair begins, counted from the start of the example."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> Int[np.ndarray, " examples"]:
+        """Tokens of each example."""
+        return np.diff(self.offsets)
+
+
+def special_tokens(tokenizer: Tokenizer, name: str = "the tokenizer") -> SpecialTokens:
+    """The special tokens of a tokenizer. Raises UsageError where one is missing."""
+    found = {}
+    for role, names in NAMES.items():
+        indices = [index for index in map(tokenizer.token_to_id, names) if index is not None]
+        if not indices:
+            raise UsageError(
+                f"{name} has no {role} token ({' or '.join(names)}); add it, or train a tokenizer instead: tokenizer.kind=wordpiece"
+            )
+        found[role] = indices[0]
+    return SpecialTokens(**found)
+
+
+def read_tokenizer(config: TokenizerFile) -> Tokenizer:
+    """An existing tokenizer, as its file has it. Raises UsageError where it is missing or cannot be read."""
+    path = Path(config.path)
+    if not path.is_file():
+        raise UsageError(f"there is no tokenizer file {path.absolute()}; correct tokenizer.path")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:
+        raise UsageError(f"{path} is not a tokenizer.json of the tokenizers library: {error}") from error
+
+
+def train_tokenizer(config: TrainedTokenizer, texts: Sequence[Text]) -> Tokenizer:
+    """A tokenizer trained on these texts, [PAD] at 0; text `a` becomes [CLS] a [SEP], a pair [CLS] a [SEP] b [SEP].
+
+    The same for the same texts on every machine. Raises UsageError for a vocabulary too small for the kind.
+    """
+    if config.kind == "byte" and config.vocabulary_size < BYTES + len(SPECIAL):
+        raise UsageError(
+            f"tokenizer.kind=byte needs tokenizer.vocabulary_size={BYTES + len(SPECIAL)} or more, not {config.vocabulary_size}"
+        )
+    tokenizer, trainer = _untrained(config)
+    tokenizer.train_from_iterator(_parts(texts), trainer, length=len(texts))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    return tokenizer
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[Text], maximum_length: int) -> Split:
+    """Texts, or pairs of texts, as tokens: special tokens included, cut to the maximum length, labels all 0."""
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(maximum_length)
+    pairs = bool(texts) and isinstance(texts[0], tuple)
+    tokens, lengths, starts = [np.zeros(0, np.int32)], [], []
+    for begin in range(0, len(texts), TEXTS_AT_ONCE):
+        for encoding in tokenizer.encode_batch_fast(texts[begin : begin + TEXTS_AT_ONCE]):
+            ids = np.asarray(encoding.ids, np.int32)
+            tokens.append(ids)
+            lengths.append(len(ids))
+            if pairs:
+                types = encoding.type_ids
+                sequences = encoding.sequence_ids
+                starts.append(types.index(1) if 1 in types else sequences.index(1) if 1 in sequences else len(ids))
+    tokenizer.no_truncation()
+    return Split(
+        tokens=np.concatenate(tokens),
+        offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
+        labels=np.zeros(len(texts), np.int32),
+        pair_starts=np.asarray(starts, np.int32) if pairs else None,
+    )
+
+
+def _parts(texts: Sequence[Text]) -> Iterator[str]:
+    for text in texts:
+        if isinstance(text, str):
+            yield text
+        else:
+            yield from text
+
+
+def _untrained(config: TrainedTokenizer) -> tuple[Tokenizer, trainers.Trainer]:
+    lowercase = [normalizers.Lowercase()] if config.lowercase else []
+    # BERT's cleaning (control characters out, every space a space, Chinese characters apart), accents kept.
+    bert = normalizers.BertNormalizer(strip_accents=False, lowercase=config.lowercase)
+    # SentencePiece's cleaning, as in `nmt_nfkc`.
+    sentence_piece = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), *lowercase])
+    size: dict[str, Any] = {"vocab_size": config.vocabulary_size, "special_tokens": SPECIAL, "show_progress": False}
+    frequent: dict[str, Any] = {**size, "min_frequency": config.minimum_frequency}
+    # The library keeps every character that occurs, even beyond the vocabulary's size, unless told otherwise.
+    alphabet = (config.vocabulary_size - len(SPECIAL)) // 4 + 1
+    match config.kind:
+        case "wordpiece":
+            model: models.Model = models.WordPiece(unk_token=UNKNOWN)
+            trainer: trainers.Trainer = trainers.WordPieceTrainer(**frequent, limit_alphabet=alphabet)
+            normalizer, pieces, decoder = bert, pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
+        case "bpe":
+            model = models.BPE(unk_token=UNKNOWN, fuse_unk=True)
+            trainer = trainers.BpeTrainer(**frequent, limit_alphabet=alphabet)
+            normalizer, pieces, decoder = sentence_piece, pre_tokenizers.Metaspace(), decoders.Metaspace()
+        case "unigram":
+            model = models.Unigram()
+            trainer = trainers.UnigramTrainer(**size, unk_token=UNKNOWN)
+            normalizer, pieces, decoder = sentence_piece, pre_tokenizers.Metaspace(), decoders.Metaspace()
+        case "byte":
+            model = models.BPE()
+            trainer = trainers.BpeTrainer(**frequent, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
+            normalizer = normalizers.Sequence([normalizers.NFC(), *lowercase])
+            pieces, decoder = pre_tokenizers.ByteLevel(add_prefix_space=True), decoders.ByteLevel()
+        case "character":
+            model = models.WordLevel(unk_token=UNKNOWN)
+            trainer = trainers.WordLevelTrainer(**frequent)
+            pieces = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex("."), "isolated")])
+            normalizer, decoder = bert, decoders.Fuse()
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = normalizer, pieces, decoder
+    return tokenizer, trainer
