@@ -1,6 +1,6 @@
 """Every setting of a training run, as typed models. An attribute's docstring is its documentation everywhere."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -12,6 +12,16 @@ class Section(BaseModel):
     """A mapping in the config file; a key it does not name is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_kinds(cls, values: Any) -> Any:
+        """Let `kind` be left out of a section whose default has one."""
+        if not isinstance(values, dict):
+            return values
+        unions = [name for name, field in cls.model_fields.items() if field.discriminator and not field.is_required()]
+        defaults = {name: {"kind": cls.model_fields[name].default.kind} for name in unions}
+        return values | {name: defaults[name] | values[name] for name in unions if isinstance(values.get(name), dict)}
 
 
 # ---------------------------------------------------------------------------------------------------------------- data

@@ -1,0 +1,109 @@
+"""Config files: read with the files they extend, overridden from the command line, validated, and written again."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from transformer.config.document import Document, Place, parse, write
+from transformer.config.errors import UsageError
+from transformer.config.messages import explain, nearest
+from transformer.config.schema import Config, Section
+from transformer.config.sections import meant, sections_in
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML config file, the files it extends, and then overrides such as `model.layers=4`.
+
+    `extends: base.yaml` names a file beside this one whose settings hold wherever this one says nothing: sections are merged, lists
+    and single values replaced. Where a section's `kind` changes, the base's keys that the new kind does not have are left behind.
+
+    Raises UsageError, with a line for each thing that is wrong: the file and line or the override, the dotted key, and the remedy.
+    """
+    document = _read(Path(path), ())
+    for override in overrides:
+        document = _over(document, _override(override))
+    try:
+        return Config.model_validate(document.values, strict=True)
+    except ValidationError as error:
+        raise UsageError("\n".join(explain(each, document) for each in error.errors())) from error
+
+
+def dump_config(config: Config) -> str:
+    """Return the config as YAML with every default made explicit; loading that gives an equal config."""
+    return write(config.model_dump())
+
+
+def differing_keys(a: Config, b: Config) -> list[str]:
+    """Return the dotted keys whose values differ, or that only one of the two configs has."""
+    left, right = dict(_leaves(a.model_dump())), dict(_leaves(b.model_dump()))
+    return [key for key in left | right if key not in left or key not in right or left[key] != right[key]]
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _read(path: Path, above: tuple[Path, ...], named_by: Place | None = None) -> Document:
+    """Return a file's document over those of the files it extends; `above` are the files that led here."""
+    where = f"{named_by}: extends: " if named_by else ""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{where}{path} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{where}cannot read config file {path}: {reason}{_nearest_file(path)}") from error
+    if path.resolve() in above:
+        raise UsageError(f"{where}{path} extends itself, by way of {' and '.join(file.name for file in above)}")
+    document = parse(text, str(path))
+    if not isinstance(document.values, dict):
+        raise UsageError(f"{path}: the file holds no settings; a config is lines of `key: value`, and starts with `name:`")
+    if "extends" not in document.values:
+        return document
+    base = document.values.pop("extends")
+    if not isinstance(base, str):
+        raise UsageError(f"{document.places['extends',]}: extends should be the path of one file, not {base!r}")
+    return _over(_read(path.parent / base, (*above, path.resolve()), document.places["extends",]), document)
+
+
+def _nearest_file(path: Path) -> str:
+    folders = [folder for folder in (path.parent, Path("configs")) if folder.is_dir()]
+    return nearest(str(path), [str(file) for folder in folders for file in folder.rglob("*.yaml")])
+
+
+def _override(override: str) -> Document:
+    """Return the document that `dotted.key=value` stands for."""
+    source = f"override {override}"
+    dotted, equals, text = override.partition("=")
+    names = dotted.strip().split(".")
+    if not equals or not all(names):
+        raise UsageError(f"{source}: an override is written key=value, such as model.layers=4")
+    values = parse(text, source, lines=False).values
+    for name in reversed(names):
+        values = {name: values}
+    return Document(values, {tuple(names[:end]): Place(source) for end in range(1, len(names) + 1)})
+
+
+def _over(base: Document, document: Document) -> Document:
+    return Document(_merged(base.values, document.values, [Config]), base.places | document.places)
+
+
+def _merged(base: Any, values: Any, alternatives: list[type[Section]]) -> Any:
+    """Return `values` laid over `base`; both may be anything at all, since nothing is validated yet."""
+    if not (isinstance(base, dict) and isinstance(values, dict)):
+        return values
+    section, before = meant(alternatives, base | values), meant(alternatives, base)
+    if section and before and section is not before:
+        base = {name: value for name, value in base.items() if _types(before).get(name) == _types(section).get(name)}
+    types = _types(section)
+    return base | {name: _merged(base.get(name), value, sections_in(types.get(name))) for name, value in values.items()}
+
+
+def _types(section: type[Section] | None) -> dict[str, Any]:
+    return {name: field.annotation for name, field in section.model_fields.items()} if section else {}

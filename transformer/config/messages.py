@@ -1,0 +1,131 @@
+"""What pydantic finds wrong with a config, in plain words: where, what, and what to type instead."""
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from pydantic_core import ErrorDetails
+
+from transformer.config.document import Document, Key, Place
+from transformer.config.schema import Config, Section
+from transformer.config.sections import dotted_keys, kinds_of, sections_in
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "model_type": "a section with keys of its own",
+    "model_attributes_type": "a section with keys of its own",
+    "union_tag_not_found": "a section with keys of its own",
+    "greater_than": "above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "below {lt}",
+    "less_than_equal": "at most {le}",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+    "string_pattern_mismatch": "text that matches {pattern}",
+}
+
+
+def explain(error: ErrorDetails, document: Document) -> str:
+    """Return one line that names the place, the dotted key and what is wrong with it."""
+    key, section, alternatives = _locate(error["loc"])
+    dotted, value, context = dotted_name(key), error["input"], error.get("ctx", {})
+    match error["type"]:
+        case "extra_forbidden":
+            what = f"unknown key {dotted}{_instead_of(key, section, alternatives)}"
+        case "missing":
+            what = f"{dotted} is missing: {section.model_fields[str(key[-1])].description}"
+        case "union_tag_not_found" if isinstance(value, dict):
+            what = f"{dotted}.kind is missing; it should be one of {', '.join(kind for each in alternatives for kind in kinds_of(each))}"
+        case "union_tag_invalid":
+            key = (*key, "kind")
+            what = _one_of(f"{dotted}.kind", context["expected_tags"], context["tag"])
+        case "literal_error":
+            what = _one_of(dotted, context["expected"], value)
+        case "value_error":
+            what = f"{dotted}: {context['error']}" if dotted else str(context["error"])
+        case type_ if type_ in _EXPECTED:
+            what = f"{dotted} should be {_EXPECTED[type_].format(**context)}, not {_shown(value)}{_hint(error)}"
+        case _:
+            what = f"{dotted}: {error['msg']}"
+    return f"{place_of(key, document)}: {what}"
+
+
+def dotted_name(key: Key) -> str:
+    """Return the key as a person writes it, such as `data.source.train[0].path`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).removeprefix(".")
+
+
+def place_of(key: Key, document: Document) -> Place:
+    """Return where a key was written or, where it was not, the section that would hold it."""
+    return next(document.places[key[:end]] for end in range(len(key), -1, -1) if key[:end] in document.places)
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Return a question that names the nearest of the words, or nothing where none is near."""
+    close = get_close_matches(word, list(words), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _locate(location: tuple[str | int, ...]) -> tuple[Key, type[Section], list[type[Section]]]:
+    """Return the key that a location of pydantic's means, the section that has or lacks it, and the union around or at it."""
+    key: list[str | int] = []
+    section: type[Section] = Config
+    choices: list[type[Section]] = [Config]
+    union = choices
+    for part in location:
+        if len(choices) > 1:  # pydantic names the chosen kind after the key of a union: ("model", "lstm", "heads")
+            choices = [choice for choice in choices if part in kinds_of(choice)]
+            continue
+        key.append(part)
+        if isinstance(part, str):
+            section = choices[0]
+            choices = sections_in(section.model_fields[part].annotation) if part in section.model_fields else []
+            union = choices or union
+    return tuple(key), section, union
+
+
+def _instead_of(key: Key, section: type[Section], alternatives: list[type[Section]]) -> str:
+    name = str(key[-1])
+    for other in alternatives:
+        if section in alternatives and name in other.model_fields:
+            return f", which only {dotted_name(key[:-1])}.kind {' or '.join(kinds_of(other))} has"
+    valid = [*section.model_fields, *(["extends"] if section is Config else [])]
+    elsewhere = [dotted for dotted in dotted_keys() if dotted.rpartition(".")[2] == name]
+    if elsewhere and not nearest(name, valid):
+        return f"; did you mean {elsewhere[0]}?"
+    return nearest(name, valid) or f"; valid are {', '.join(valid)}"
+
+
+def _one_of(dotted: str, expected: str, given: object) -> str:
+    values = re.findall(r"'([^']*)'", expected)
+    return f"{dotted} should be one of {', '.join(values)}, not {_shown(given)}{nearest(str(given), values)}"
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return "empty"
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "a section"
+        case list():
+            return f"a list of {len(value)}"
+        case _:
+            return repr(value)
+
+
+def _hint(error: ErrorDetails) -> str:
+    match error["type"], error["input"]:
+        case "string_type", int() | float():
+            return "; put it in quotes"
+        case "list_type", str() as text:
+            return f"; write [{text}]"
+        case _:
+            return ""
