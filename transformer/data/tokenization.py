@@ -145,10 +145,15 @@ def _untrained(config: TrainedTokenizer) -> tuple[Tokenizer, trainers.Trainer]:
     frequent: dict[str, Any] = {**size, "min_frequency": config.minimum_frequency}
     # The library keeps every character that occurs, even beyond the vocabulary's size, unless told otherwise.
     alphabet = (config.vocabulary_size - len(SPECIAL)) // 4 + 1
+    model: models.Model
+    trainer: trainers.Trainer
+    normalizer: normalizers.Normalizer
+    pieces: pre_tokenizers.PreTokenizer
+    decoder: decoders.Decoder
     match config.kind:
         case "wordpiece":
-            model: models.Model = models.WordPiece(unk_token=UNKNOWN)
-            trainer: trainers.Trainer = trainers.WordPieceTrainer(**frequent, limit_alphabet=alphabet)
+            model = models.WordPiece(unk_token=UNKNOWN)
+            trainer = trainers.WordPieceTrainer(**frequent, limit_alphabet=alphabet)
             normalizer, pieces, decoder = bert, pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
         case "bpe":
             model = models.BPE(unk_token=UNKNOWN, fuse_unk=True)
