@@ -1,12 +1,13 @@
 """Flax's own parts, put together as its documentation does: what a JAX user gets without this project."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from benchmarks.work import CLASSES, LEARNING_RATE, WEIGHT_DECAY, Competitor, random_batch
-
+from benchmarks.work import CLASSES, LEARNING_RATE, WEIGHT_DECAY, Competitor, load_batches
 
 Optimizer = nnx.Optimizer["TransformerClassifier"]
 
@@ -14,30 +15,34 @@ Optimizer = nnx.Optimizer["TransformerClassifier"]
 class EncoderLayer(nnx.Module):
     """A post-norm layer (Vaswani et al. 2017) from `nnx.MultiHeadAttention`, `nnx.Linear` and `nnx.LayerNorm`."""
 
-    def __init__(self, width: int, heads: int, feed_forward: int, rngs: nnx.Rngs):
-        self.attention = nnx.MultiHeadAttention(heads, width, decode=False, rngs=rngs)
+    def __init__(self, width: int, heads: int, feed_forward: int, dropout: float, rngs: nnx.Rngs):
+        self.attention = nnx.MultiHeadAttention(heads, width, dropout_rate=dropout, deterministic=False, decode=False, rngs=rngs)
         self.attention_norm = nnx.LayerNorm(width, rngs=rngs)
         self.inner = nnx.Linear(width, feed_forward, rngs=rngs)
         self.outer = nnx.Linear(feed_forward, width, rngs=rngs)
         self.feed_forward_norm = nnx.LayerNorm(width, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout, deterministic=False, rngs=rngs)
 
     def __call__(self, states: jax.Array, mask: jax.Array) -> jax.Array:
-        states = self.attention_norm(states + self.attention(states, mask=mask[:, None, None, :]))
-        return self.feed_forward_norm(states + self.outer(nnx.gelu(self.inner(states), approximate=False)))
+        states = self.attention_norm(states + self.dropout(self.attention(states, mask=mask[:, None, None, :])))
+        return self.feed_forward_norm(states + self.dropout(self.outer(nnx.gelu(self.inner(states), approximate=False))))
 
 
 class TransformerClassifier(nnx.Module):
-    """Token and learned position embeddings, encoder layers, mean pooling and a linear head."""
+    """BERT's embeddings (learned positions, LayerNorm), encoder layers, mean pooling and a linear head."""
 
-    def __init__(self, vocabulary: int, length: int, width: int, layers: int, heads: int, feed_forward: int, rngs: nnx.Rngs):
+    def __init__(
+        self, vocabulary: int, length: int, width: int, layers: int, heads: int, feed_forward: int, dropout: float, rngs: nnx.Rngs
+    ):
         self.tokens = nnx.Embed(vocabulary, width, rngs=rngs)
         self.positions = nnx.Embed(length, width, rngs=rngs)
         self.norm = nnx.LayerNorm(width, rngs=rngs)
-        self.layers = nnx.List([EncoderLayer(width, heads, feed_forward, rngs) for _ in range(layers)])
+        self.dropout = nnx.Dropout(dropout, deterministic=False, rngs=rngs)
+        self.layers = nnx.List([EncoderLayer(width, heads, feed_forward, dropout, rngs) for _ in range(layers)])
         self.head = nnx.Linear(width, CLASSES, rngs=rngs)
 
     def __call__(self, tokens: jax.Array, mask: jax.Array) -> jax.Array:
-        states = self.norm(self.tokens(tokens) + self.positions(jnp.arange(tokens.shape[1])))
+        states = self.dropout(self.norm(self.tokens(tokens) + self.positions(jnp.arange(tokens.shape[1]))))
         for layer in self.layers:
             states = layer(states, mask)
         weights = mask[:, :, None].astype(states.dtype)
@@ -45,13 +50,22 @@ class TransformerClassifier(nnx.Module):
 
 
 def transformer(
-    *, width: int, layers: int, heads: int, feed_forward: int, batch: int, length: int, vocabulary: int, split_state: bool
+    *,
+    width: int,
+    layers: int,
+    heads: int,
+    feed_forward: int,
+    dropout: float,
+    vocabulary: int,
+    length: int,
+    split_state: bool,
+    work: dict[str, Any],
 ) -> Competitor:
     """`nnx.jit` over the model and optimizer, or `jax.jit` over their state, split once."""
-    model = TransformerClassifier(vocabulary, length, width, layers, heads, feed_forward, nnx.Rngs(0))
+    model = TransformerClassifier(vocabulary, length, width, layers, heads, feed_forward, dropout, nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY), wrt=nnx.Param)
-    work = random_batch(batch, length, vocabulary)
-    arrays = jnp.asarray(work.tokens), jnp.asarray(work.mask), jnp.asarray(work.labels)
+    batches = load_batches(work)
+    arrays = [(jnp.asarray(batch.tokens), jnp.asarray(batch.mask), jnp.asarray(batch.labels)) for batch in batches]
     parameters = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
     def update(model: TransformerClassifier, optimizer: Optimizer, tokens: jax.Array, mask: jax.Array, labels: jax.Array) -> jax.Array:
@@ -65,24 +79,26 @@ def transformer(
     if split_state:
         graph, state = nnx.split((model, optimizer))
 
-        def functional_update(state: nnx.State, *arrays: jax.Array) -> tuple[jax.Array, nnx.State]:
+        def functional_update(state: nnx.State, *batch: jax.Array) -> tuple[jax.Array, nnx.State]:
             model, optimizer = nnx.merge(graph, state)
-            loss = update(model, optimizer, *arrays)
+            loss = update(model, optimizer, *batch)
             return loss, nnx.state((model, optimizer))
 
         step = jax.jit(functional_update, donate_argnums=0)
 
-        def run(steps: int) -> float:
+        def run(passes: int) -> float:
             nonlocal state
-            for _ in range(steps):
-                loss, state = step(state, *arrays)
+            for _ in range(passes):
+                for batch in arrays:
+                    loss, state = step(state, *batch)
             return float(loss)
     else:
         jitted = nnx.jit(update)
 
-        def run(steps: int) -> float:
-            for _ in range(steps):
-                loss = jitted(model, optimizer, *arrays)
+        def run(passes: int) -> float:
+            for _ in range(passes):
+                for batch in arrays:
+                    loss = jitted(model, optimizer, *batch)
             return float(loss)
 
-    return Competitor(run, parameters, int(work.mask.sum()))
+    return Competitor(run, parameters, batches)

@@ -1,5 +1,6 @@
 """Worker processes that stay alive together and take turns, and what their times say."""
 
+import contextlib
 import json
 import math
 import os
@@ -17,7 +18,7 @@ WARM_SECONDS = 0.5
 """A competitor is warm when it has run this long after its first step."""
 
 
-class WorkerFailed(Exception):
+class WorkerError(Exception):
     """The worker ended without an answer; the message is the end of what it wrote."""
 
 
@@ -43,16 +44,17 @@ class Worker:
             self._process.wait()
             self._log.seek(0)
             written = self._log.read().strip().splitlines() or [f"exit code {self._process.returncode}"]
-            raise WorkerFailed("\n".join(written[-15:]))
+            raise WorkerError("\n".join(written[-15:]))
         return json.loads(line)  # type: ignore[no-any-return]
 
-    def run(self, steps: int) -> dict[str, Any]:
-        """Run that many training steps; the answer has `seconds`, `loss` and `peak_bytes` (resident, None where it is not known)."""
+    def run(self, passes: int) -> dict[str, Any]:
+        """Make that many passes over the competitor's batches.
+
+        The answer has `seconds`, `loss` and `peak_bytes` (resident; None where the system does not tell).
+        """
         assert self._process.stdin is not None
-        try:
-            print(steps, file=self._process.stdin, flush=True)
-        except BrokenPipeError:
-            pass  # the answer says why
+        with contextlib.suppress(BrokenPipeError):  # the answer says why
+            print(passes, file=self._process.stdin, flush=True)
         return self.answer()
 
     def close(self) -> None:
@@ -67,18 +69,26 @@ class Measured:
 
     name: str
     parameters: int
-    tokens: int
-    """Real tokens that one step trains on."""
-    start_seconds: float
-    """From the start of the process to the end of its first step: imports, building, compiling."""
     steps: int
-    """Steps in a round."""
+    """Training steps in a pass over the batches."""
+    real_tokens: int
+    """Tokens of texts in a pass."""
+    computed_tokens: int
+    """The same with padding."""
+    start_seconds: float
+    """From the start of the process to the end of its first pass: imports, building, compiling."""
+    passes: int
+    """Passes in a round."""
     step_seconds: list[float]
     """Mean time of a step in each round."""
-    loss: float
-    """Loss after the last round."""
     peak_bytes: int | None
     """Highest resident memory of the process, from its start to its last round."""
+    loss: float
+    """Loss after the last round."""
+
+    def token_seconds(self) -> list[float]:
+        """Time for each real token in each round."""
+        return [seconds * self.steps / self.real_tokens for seconds in self.step_seconds]
 
 
 @dataclass(frozen=True)
@@ -96,53 +106,52 @@ def speed_ratio(reference: Sequence[float], times: Sequence[float]) -> Ratio:
     return Ratio(median(ratios), min(ratios), max(ratios))
 
 
-def turns(rounds: int, competitors: int) -> list[list[int]]:
+def turns(rounds: int, names: list[str]) -> list[list[str]]:
     """Whose turn it is: in order, then in reverse order, and so on, so that a drift of the machine's speed favours nobody."""
-    order = list(range(competitors))
-    return [order if number % 2 == 0 else order[::-1] for number in range(rounds)]
+    return [names if number % 2 == 0 else names[::-1] for number in range(rounds)]
 
 
 def warm_up(name: str, start: Callable[[], Worker], round_seconds: float) -> tuple[Worker, Measured]:
-    """Start a worker, run it until it is warm, and choose how many steps fill a round."""
+    """Start a worker, run it until it is warm, and choose how many passes fill a round."""
     started = time.perf_counter()
     worker = start()
     try:
-        built = worker.answer()
+        facts = worker.answer()
         worker.run(1)
         start_seconds = time.perf_counter() - started
-        fastest, spent, steps = math.inf, 0.0, 1
+        fastest, spent, passes = math.inf, 0.0, 1
         while spent < WARM_SECONDS:
-            seconds = worker.run(steps)["seconds"]
-            fastest, spent, steps = min(fastest, seconds / steps), spent + seconds, steps * 2
-    except WorkerFailed:
+            seconds = worker.run(passes)["seconds"]
+            fastest, spent, passes = min(fastest, seconds / passes), spent + seconds, passes * 2
+    except WorkerError:
         worker.close()
         raise
-    steps = math.ceil(round_seconds / fastest)
-    return worker, Measured(name, built["parameters"], built["tokens"], start_seconds, steps, [], math.nan, None)
+    passes = math.ceil(round_seconds / fastest)
+    return worker, Measured(name, **facts, start_seconds=start_seconds, passes=passes, step_seconds=[], peak_bytes=None, loss=math.nan)
 
 
 def measure(
     starts: dict[str, Callable[[], Worker]], rounds: int, round_seconds: float, say: Callable[[str], None]
 ) -> tuple[list[Measured], dict[str, str]]:
-    """Measure competitors in turn, one at work at a time. Those that fail to start come back as names with reasons."""
-    workers: list[tuple[Worker, Measured]] = []
+    """Measure competitors in turn, one at work at a time. Those that fail come back as names with reasons."""
+    workers: dict[str, tuple[Worker, Measured]] = {}
     failures: dict[str, str] = {}
     try:
         for name, start in starts.items():
             say(f"  starting {name}")
             try:
-                workers.append(warm_up(name, start, round_seconds))
-            except WorkerFailed as failure:
+                workers[name] = warm_up(name, start, round_seconds)
+            except WorkerError as failure:
                 failures[name] = str(failure)
                 say(f"  failed: {failures[name].splitlines()[-1]}")
-        for number, order in enumerate(turns(rounds, len(workers))):
+        for number, names in enumerate(turns(rounds, list(workers))):
             say(f"  round {number + 1} of {rounds}")
-            for index in order:
-                worker, measured = workers[index]
-                answer = worker.run(measured.steps)
-                measured.step_seconds.append(answer["seconds"] / measured.steps)
+            for name in names:
+                worker, measured = workers[name]
+                answer = worker.run(measured.passes)
+                measured.step_seconds.append(answer["seconds"] / measured.passes / measured.steps)
                 measured.loss, measured.peak_bytes = answer["loss"], answer["peak_bytes"]
     finally:
-        for worker, _ in workers:
+        for worker, _ in workers.values():
             worker.close()
-    return [measured for _, measured in workers], failures
+    return [measured for _, measured in workers.values()], failures

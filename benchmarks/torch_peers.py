@@ -1,44 +1,32 @@
 """PyTorch's competitors, each as fast as its own options make it: fused AdamW, all cores, `torch.compile` where asked."""
 
 import os
-from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.work import CLASSES, LEARNING_RATE, WEIGHT_DECAY, Batch, Competitor, random_batch
-
-Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+from benchmarks.work import CLASSES, LEARNING_RATE, WEIGHT_DECAY, Competitor, load_batches
 
 
-class Embeddings(nn.Module):
-    """Token and learned position embeddings, normalized and dropped out, as BERT's."""
+class TransformerClassifier(nn.Module):
+    """BERT's embeddings (learned positions, LayerNorm), `nn.TransformerEncoder`, mean pooling and a linear head."""
 
-    def __init__(self, vocabulary: int, length: int, width: int, dropout: float):
+    def __init__(self, vocabulary: int, length: int, width: int, layers: int, heads: int, feed_forward: int, dropout: float):
         super().__init__()
         self.tokens = nn.Embedding(vocabulary, width)
         self.positions = nn.Embedding(length, width)
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.dropout(self.norm(self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]))
-
-
-class TransformerClassifier(nn.Module):
-    """`nn.TransformerEncoder`, mean pooling and a linear head."""
-
-    def __init__(self, vocabulary: int, length: int, width: int, layers: int, heads: int, feed_forward: int, dropout: float):
-        super().__init__()
-        self.embeddings = Embeddings(vocabulary, length, width, dropout)
         layer = nn.TransformerEncoderLayer(width, heads, feed_forward, dropout, activation="gelu", batch_first=True)
         layer.dropout = nn.Identity()  # neither BERT nor this project drops out inside the feed-forward sublayer
         self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.head = nn.Linear(width, CLASSES)
 
-    def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return self.head(mean_pool(self.encoder(self.embeddings(tokens), src_key_padding_mask=~mask), mask))
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        states = self.dropout(self.norm(self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]))
+        return self.head(_mean_pool(self.encoder(states, src_key_padding_mask=~mask), mask))
 
 
 class LSTMClassifier(nn.Module):
@@ -50,11 +38,11 @@ class LSTMClassifier(nn.Module):
         self.lstm = nn.LSTM(width, width, layers, batch_first=True)
         self.head = nn.Linear(width, CLASSES)
 
-    def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return self.head(mean_pool(self.lstm(self.embedding(tokens))[0], mask))
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        return self.head(_mean_pool(self.lstm(self.embedding(tokens))[0], mask))
 
 
-def mean_pool(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def _mean_pool(states: Tensor, mask: Tensor) -> Tensor:
     weights = mask.unsqueeze(2).to(states.dtype)
     return (states * weights).sum(1) / weights.sum(1)
 
@@ -66,79 +54,43 @@ def transformer(
     heads: int,
     feed_forward: int,
     dropout: float,
-    batch: int,
-    length: int,
     vocabulary: int,
-    precision: str,
-    compiled: bool,
+    length: int,
+    precision: str = "float32",
+    compiled: bool = False,
+    work: dict[str, Any],
 ) -> Competitor:
     """`nn.TransformerEncoder`."""
-    model = TransformerClassifier(vocabulary, length, width, layers, heads, feed_forward, dropout)
-    return classifier(model, [random_batch(batch, length, vocabulary)], precision, compiled)
+    return competitor(TransformerClassifier(vocabulary, length, width, layers, heads, feed_forward, dropout), precision, compiled, work)
 
 
-def lstm(*, width: int, layers: int, batch: int, length: int, vocabulary: int) -> Competitor:
+def lstm(*, width: int, layers: int, vocabulary: int, work: dict[str, Any]) -> Competitor:
     """`nn.LSTM`."""
-    return classifier(LSTMClassifier(vocabulary, width, layers), [random_batch(batch, length, vocabulary)], "float32", False)
+    return competitor(LSTMClassifier(vocabulary, width, layers), "float32", False, work)
 
 
-def bert(
-    *, width: int, layers: int, heads: int, feed_forward: int, dropout: float, batch: int, length: int, vocabulary: int
-) -> Competitor:
-    """Hugging Face's BERT with PyTorch's scaled dot-product attention."""
-    model = bert_model(width, layers, heads, feed_forward, dropout, length, vocabulary)
-    return classifier(model, [random_batch(batch, length, vocabulary)], "float32", False)
-
-
-def bert_model(width: int, layers: int, heads: int, feed_forward: int, dropout: float, length: int, vocabulary: int) -> nn.Module:
-    from transformers import BertConfig, BertForSequenceClassification
-
-    config = BertConfig(
-        vocab_size=vocabulary,
-        hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        intermediate_size=feed_forward,
-        max_position_embeddings=length,
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-        num_labels=CLASSES,
-        attn_implementation="sdpa",
-    )
-
-    class Logits(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.bert = BertForSequenceClassification(config)
-
-        def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            return self.bert(tokens, attention_mask=mask).logits  # type: ignore[no-any-return]
-
-    return Logits()
-
-
-def classifier(model: nn.Module, batches: list[Batch], precision: str, compiled: bool) -> Competitor:
-    """A competitor whose step is one training step on each of the batches."""
-    torch.manual_seed(0)
+def competitor(model: nn.Module, precision: str, compiled: bool, work: dict[str, Any]) -> Competitor:
+    """Training of a classifier that maps tokens and mask to logits."""
     torch.set_num_threads(os.cpu_count() or 1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
-    tensors = [tuple(torch.from_numpy(array) for array in (batch.tokens, batch.mask, batch.labels.astype("int64"))) for batch in batches]
+    batches = load_batches(work)
+    tensors = [[torch.from_numpy(array) for array in (batch.tokens, batch.mask, batch.labels.astype("int64"))] for batch in batches]
 
-    def loss_of(tokens: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss_of(tokens: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-            logits = model(tokens, mask)
+            result = model(tokens, mask)
+        logits = result if isinstance(result, Tensor) else result.logits
         return functional.cross_entropy(logits.float(), labels)
 
-    objective: Loss = torch.compile(loss_of) if compiled else loss_of
+    objective = torch.compile(loss_of) if compiled else loss_of
 
-    def run(steps: int) -> float:
-        loss = torch.tensor(0.0)
-        for _ in range(steps):
+    def run(passes: int) -> float:
+        for _ in range(passes):
             for tokens, mask, labels in tensors:
                 optimizer.zero_grad()
                 loss = objective(tokens, mask, labels)
                 loss.backward()
                 optimizer.step()
-        return loss.item()
+        return float(loss)
 
-    return Competitor(run, sum(parameter.numel() for parameter in model.parameters()), sum(int(batch.mask.sum()) for batch in batches))
+    return Competitor(run, sum(parameter.numel() for parameter in model.parameters()), batches)

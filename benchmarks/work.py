@@ -1,25 +1,14 @@
-"""What every competitor has to do."""
+"""What every competitor has to do: train on the same batches, with the same settings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-CLASSES = 8
+CLASSES = 20
 LEARNING_RATE = 1e-4
 WEIGHT_DECAY = 0.01
-
-
-@dataclass
-class Competitor:
-    """A training step (forward, backward, AdamW on all parameters), ready to run."""
-
-    run: Callable[[int], float]
-    """Run that many steps, wait until the device is done, and give the last loss."""
-    parameters: int
-    """Number of trained parameters."""
-    tokens: int
-    """Real tokens that one step trains on."""
 
 
 @dataclass
@@ -29,13 +18,46 @@ class Batch:
     tokens: np.ndarray
     """int32 [batch, length], 0 where `mask` is false."""
     mask: np.ndarray
-    """bool [batch, length], true at real tokens."""
+    """bool [batch, length], true at real tokens; a row without any is filler."""
     labels: np.ndarray
     """int32 [batch]."""
 
 
+@dataclass
+class Competitor:
+    """Training on some batches, ready to run. A step is forward, backward and AdamW on all parameters; a pass is a step on each batch."""
+
+    run: Callable[[int], float]
+    """Make that many passes, wait until the device is done, and give the last loss."""
+    parameters: int
+    """Number of trained parameters."""
+    batches: list[Batch]
+
+    def facts(self) -> dict[str, int]:
+        """What a pass holds."""
+        return {
+            "parameters": self.parameters,
+            "steps": len(self.batches),
+            "real_tokens": sum(int(batch.mask.sum()) for batch in self.batches),
+            "computed_tokens": sum(batch.mask.size for batch in self.batches),
+        }
+
+
+def load_batches(work: dict[str, Any]) -> list[Batch]:
+    """The batches of `{"file": path}`, written by `save_batches`, or one of random tokens: `{"batch", "length", "vocabulary"}`."""
+    if "file" not in work:
+        return [random_batch(**work)]
+    with np.load(work["file"]) as arrays:
+        return [Batch(*(arrays[f"{name}_{index}"] for name in ("tokens", "mask", "labels"))) for index in range(len(arrays.files) // 3)]
+
+
+def save_batches(path: str, batches: list[Batch]) -> None:
+    """Write batches to one NumPy archive."""
+    np.savez(path, **{f"{name}_{index}": array for index, batch in enumerate(batches) for name, array in vars(batch).items()})
+
+
 def random_batch(batch: int, length: int, vocabulary: int) -> Batch:
-    """The same batch for every competitor: texts of half to full length, so that each has to mask padding."""
+    """The same batch at every call: texts of half to full length, so that each competitor has to mask padding."""
     random = np.random.default_rng(0)
     lengths = random.integers(length // 2, length + 1, batch)
     lengths[0] = length

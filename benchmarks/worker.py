@@ -1,6 +1,6 @@
 """The process that holds one competitor. Started by `rounds.Worker`, under the interpreter that has the competitor's libraries.
 
-It builds the competitor named on the command line, answers with its size, then reads numbers of steps and answers with their times.
+It builds the competitor named on the command line, answers with its size, then reads numbers of passes and answers with their times.
 """
 
 import json
@@ -10,10 +10,8 @@ import sys
 import time
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from benchmarks.work import Competitor
+from benchmarks.work import Competitor
 
 
 def peak_resident_bytes() -> int | None:
@@ -26,12 +24,13 @@ def peak_resident_bytes() -> int | None:
 
 
 def main() -> None:
+    """Build, then answer."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to the log and not among the answers
     specification = json.loads(sys.argv[1])
     module, function = specification["build"].split(":")
-    competitor: "Competitor" = getattr(import_module(module), function)(**specification["settings"])
-    print(json.dumps({"parameters": competitor.parameters, "tokens": competitor.tokens}), file=answers, flush=True)
+    competitor: Competitor = getattr(import_module(module), function)(**specification["settings"])
+    print(json.dumps(competitor.facts()), file=answers, flush=True)
     for line in sys.stdin:
         started = time.perf_counter()
         loss = competitor.run(int(line))

@@ -1,0 +1,139 @@
+"""The command: `python -m benchmarks [TABLE ...]`."""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import document, memory_bytes, processor, row_figures, table_markdown
+from benchmarks.rounds import ROOT, Worker, measure
+from benchmarks.tables import TABLES, TEXT_LENGTH, Row, Table
+
+LIBRARIES = ["torch", "transformers", "jax", "jaxlib", "flax", "optax", "numpy", "pydantic", "jaxtyping"]
+SHOWN = {"torch": "PyTorch", "jax": "JAX"}
+PROBE = f"""
+import importlib.metadata, json, platform
+def version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+print(json.dumps({{"python": platform.python_version(), **{{name: version(name) for name in {LIBRARIES}}}}}))
+"""
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure this project and its peers on the same work, in turns, in one run."
+    )
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"what to measure, by default all: {', '.join(TABLES)}")
+    parser.add_argument(
+        "--python",
+        action="append",
+        metavar="PATH",
+        help="an interpreter to run competitors with; may be given several times. Each competitor runs under every one that has its "
+        "libraries in another version. By default this one, and .venv-parity/bin/python where it exists",
+    )
+    parser.add_argument("--rounds", type=int, default=8, help="alternating rounds (default: %(default)s)")
+    parser.add_argument("--round-seconds", type=float, default=1.0, help="least duration of a round (default: %(default)s)")
+    parser.add_argument("--text-steps", type=int, default=16, help="training steps in a pass over real texts (default: %(default)s)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("runs/benchmark"),
+        metavar="DIR",
+        help="where benchmarks.json and benchmarks.md go (default: %(default)s)",
+    )
+    chosen = parser.parse_args()
+    if unknown := [name for name in chosen.tables if name not in TABLES]:
+        parser.error(f"no table is named {', '.join(unknown)}; there are: {', '.join(TABLES)}")
+    return chosen
+
+
+def versions(python: str) -> dict[str, str | None]:
+    """The versions of Python and of the libraries that an interpreter has."""
+    return json.loads(subprocess.run([python, "-c", PROBE], check=True, capture_output=True, text=True).stdout)  # type: ignore[no-any-return]
+
+
+def starts(
+    table: Table, interpreters: dict[str, dict[str, str | None]], work: dict[str, dict[str, Any]], environment: dict[str, str]
+) -> dict[str, Callable[[], Worker]]:
+    """The table's rows, each under every interpreter that has its libraries in another version, by name."""
+    found: dict[str, Callable[[], Worker]] = {}
+    for row in table.rows:
+        for python, has in interpreters.items():
+            if all(has[library] for library in row.libraries):
+                settings = {**table.settings, **row.settings}
+                if isinstance(settings["work"], str):
+                    settings["work"] = work[settings["work"]]
+                found.setdefault(f"{row.name} ({_shown_version(row, has)})", partial(Worker, python, row.build, settings, environment))
+    return found
+
+
+def _shown_version(row: Row, has: dict[str, str | None]) -> str:
+    library = row.libraries[0]
+    return f"{SHOWN[library]} {str(has[library]).split("+")[0]}"
+
+
+def write_texts(table: Table, python: str, steps: int, directory: Path) -> dict[str, dict[str, Any]]:
+    """Write the table's batches of real texts, and tell where each plan's are."""
+    directory.mkdir()
+    command = [python, "-m", "benchmarks.texts", str(table.texts), str(TEXT_LENGTH), str(steps), str(directory)]
+    subprocess.run(command, check=True, cwd=ROOT)
+    return {path.stem: {"file": str(path)} for path in directory.iterdir()}
+
+
+def main() -> None:
+    """Measure the chosen tables one after the other."""
+    chosen = _arguments()
+    parity = ROOT / ".venv-parity" / "bin" / "python"
+    pythons = chosen.python or [sys.executable, *([str(parity)] if parity.exists() else [])]
+    interpreters = {python: versions(python) for python in pythons}
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)
+    report: dict[str, Any] = {
+        "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": git.stdout.strip() or None,
+        "machine": {
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "memory_bytes": memory_bytes(),
+            "system": platform.platform(),
+            "load_average": os.getloadavg()[0],
+        },
+        "interpreters": list(interpreters.values()),
+        "rounds": chosen.rounds,
+        "round_seconds": chosen.round_seconds,
+        "tables": [],
+    }
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        # Start times are those without compilation caches.
+        environment = {"TORCHINDUCTOR_CACHE_DIR": str(Path(scratch) / "inductor"), "JAX_ENABLE_COMPILATION_CACHE": "false"}
+        for name in chosen.tables or TABLES:
+            table = TABLES[name]
+            print(f"{name}: {table.title}", flush=True)
+            work = write_texts(table, pythons[0], chosen.text_steps, Path(scratch) / name) if table.texts else {}
+            rows, failures = measure(
+                starts(table, interpreters, work, environment), chosen.rounds, chosen.round_seconds, partial(print, flush=True)
+            )
+            figures = [row_figures(row, rows[0]) for row in rows]
+            report["tables"].append({"name": name, "title": table.title, "rows": figures, "failures": failures})
+            print("\n" + table_markdown(table.title, figures, failures), flush=True)
+            # After every table, so that a run that is stopped leaves what it measured.
+            (chosen.output / "benchmarks.json").write_text(json.dumps(report, indent=1))
+            (chosen.output / "benchmarks.md").write_text(document(report))
+    print(f"written to {chosen.output}/benchmarks.json and {chosen.output}/benchmarks.md")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""This project's competitors: its own model and training step, set up as `train.py` sets them up."""
+
+# ruff: noqa: E402 (JAX may be imported only after the host is set up)
+from transformer.host import keep_freed_memory
+
+keep_freed_memory()
+
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+
+from benchmarks.work import CLASSES, LEARNING_RATE, WEIGHT_DECAY, Batch, Competitor, load_batches
+from transformer.config import schema
+from transformer.data.dataset import SpecialTokens
+from transformer.model.build import build_classifier
+from transformer.training.objectives import build_objective
+from transformer.training.step import initial_state, make_train_step
+
+
+def transformer(
+    *,
+    width: int,
+    layers: int,
+    heads: int,
+    feed_forward: int,
+    dropout: float,
+    vocabulary: int,
+    length: int,
+    precision: schema.Precision,
+    work: dict[str, Any],
+) -> Competitor:
+    """The Transformer as the peers have it: post-norm, learned positions, dropout on attention weights too."""
+    model = schema.Transformer(
+        width=width,
+        layers=layers,
+        heads=heads,
+        feed_forward=feed_forward,
+        dropout=dropout,
+        attention_dropout=dropout,
+        norm_position="post",
+        positions="learned",
+        precision=precision,
+    )
+    return competitor(model, vocabulary, length, work)
+
+
+def lstm(*, width: int, layers: int, vocabulary: int, length: int, work: dict[str, Any]) -> Competitor:
+    """The LSTM."""
+    return competitor(schema.Recurrent(kind="lstm", width=width, hidden=width, layers=layers, dropout=0.0), vocabulary, length, work)
+
+
+def competitor(model: schema.Model, vocabulary: int, length: int, work: dict[str, Any]) -> Competitor:
+    """Training of a classifier with that encoder."""
+    built = build_classifier(model, vocabulary_size=vocabulary, classes=CLASSES, maximum_length=length, pairs=False, key=jax.random.key(0))
+    graph, parameters = nnx.split(built)
+    optimizer = optax.adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    batches = load_batches(work)
+    examples = sum(batch.mask.any(axis=1).sum() for batch in batches) / len(batches)
+    objective = build_objective(schema.Classification(), SpecialTokens(padding=0, unknown=1, first=2, separator=3, mask=4))
+    step = jax.jit(make_train_step(graph, objective, optimizer, seed=0, mean_examples=float(examples)), donate_argnums=0)
+    state = initial_state(parameters, optimizer, average=False)
+    count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
+    arrays = jax.device_put([_model_batch(batch) for batch in batches])
+
+    def run(passes: int) -> float:
+        nonlocal state
+        for _ in range(passes):
+            for batch in arrays:
+                state, metrics = step(state, batch)
+        return float(metrics.loss)
+
+    return Competitor(run, count, batches)
+
+
+def _model_batch(batch: Batch) -> dict[str, np.ndarray]:
+    return {
+        "tokens": batch.tokens,
+        "segments": batch.mask.astype(np.int32),
+        "positions": batch.mask.cumsum(axis=1, dtype=np.int32) - batch.mask,
+        "labels": batch.labels,
+        "weights": batch.mask.any(axis=1).astype(np.float32),
+    }
