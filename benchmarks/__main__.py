@@ -14,11 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import document, memory_bytes, processor, row_figures, table_markdown
+from benchmarks.first_step import measure_first_step
+from benchmarks.report import document, first_step_markdown, memory_bytes, processor, row_figures, table_markdown
 from benchmarks.rounds import ROOT, Worker, measure
 from benchmarks.tables import TABLES, TEXT_LENGTH, Row, Table
 
 LIBRARIES = ["torch", "transformers", "jax", "jaxlib", "flax", "optax", "numpy", "pydantic", "jaxtyping"]
+NAMES = [*TABLES, "first-step"]
 SHOWN = {"torch": "PyTorch", "jax": "JAX"}
 PROBE = f"""
 import importlib.metadata, json, platform
@@ -35,7 +37,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Measure this project and its peers on the same work, in turns, in one run."
     )
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"what to measure, by default all: {', '.join(TABLES)}")
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"what to measure, by default all: {', '.join(NAMES)}")
     parser.add_argument(
         "--python",
         action="append",
@@ -54,8 +56,8 @@ def _arguments() -> argparse.Namespace:
         help="where benchmarks.json and benchmarks.md go (default: %(default)s)",
     )
     chosen = parser.parse_args()
-    if unknown := [name for name in chosen.tables if name not in TABLES]:
-        parser.error(f"no table is named {', '.join(unknown)}; there are: {', '.join(TABLES)}")
+    if unknown := [name for name in chosen.tables if name not in NAMES]:
+        parser.error(f"no table is named {', '.join(unknown)}; there are: {', '.join(NAMES)}")
     return chosen
 
 
@@ -81,7 +83,8 @@ def starts(
 
 def _shown_version(row: Row, has: dict[str, str | None]) -> str:
     library = row.libraries[0]
-    return f"{SHOWN[library]} {str(has[library]).split("+")[0]}"
+    public_version = str(has[library]).split("+")[0]
+    return f"{SHOWN[library]} {public_version}"
 
 
 def write_texts(table: Table, python: str, steps: int, directory: Path) -> dict[str, dict[str, Any]]:
@@ -119,16 +122,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         # Start times are those without compilation caches.
         environment = {"TORCHINDUCTOR_CACHE_DIR": str(Path(scratch) / "inductor"), "JAX_ENABLE_COMPILATION_CACHE": "false"}
-        for name in chosen.tables or TABLES:
-            table = TABLES[name]
-            print(f"{name}: {table.title}", flush=True)
-            work = write_texts(table, pythons[0], chosen.text_steps, Path(scratch) / name) if table.texts else {}
-            rows, failures = measure(
-                starts(table, interpreters, work, environment), chosen.rounds, chosen.round_seconds, partial(print, flush=True)
-            )
-            figures = [row_figures(row, rows[0]) for row in rows]
-            report["tables"].append({"name": name, "title": table.title, "rows": figures, "failures": failures})
-            print("\n" + table_markdown(table.title, figures, failures), flush=True)
+        for name in chosen.tables or NAMES:
+            print(name, flush=True)
+            if name == "first-step":
+                report["first_step"] = measure_first_step(pythons[0], runs=3)
+                print("\n" + first_step_markdown(report["first_step"]), flush=True)
+            else:
+                table = TABLES[name]
+                work = write_texts(table, pythons[0], chosen.text_steps, Path(scratch) / name) if table.texts else {}
+                row_starts = starts(table, interpreters, work, environment)
+                rows, failures = measure(row_starts, chosen.rounds, chosen.round_seconds, partial(print, flush=True))
+                figures = [row_figures(row, rows[0]) for row in rows]
+                report["tables"].append({"name": name, "title": table.title, "rows": figures, "failures": failures})
+                print("\n" + table_markdown(table.title, figures, failures), flush=True)
             # After every table, so that a run that is stopped leaves what it measured.
             (chosen.output / "benchmarks.json").write_text(json.dumps(report, indent=1))
             (chosen.output / "benchmarks.md").write_text(document(report))

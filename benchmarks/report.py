@@ -68,6 +68,16 @@ def table_markdown(title: str, rows: list[dict[str, Any]], failures: dict[str, s
     return "\n".join([f"## {title}", "", *lines, *failed, ""])
 
 
+def first_step_markdown(figures: dict[str, Any]) -> str:
+    """How long the first training step takes to come."""
+    return f"""\
+## From the command to the end of the first training step
+
+`{figures["command"]}`: {figures["cold_seconds"]:.1f} s with nothing compiled before; {median(figures["warm_seconds"]):.1f} s with a warm
+compilation cache (median of {len(figures["warm_seconds"])}). Data and tokenizer were cached.
+"""
+
+
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -106,4 +116,6 @@ def document(report: dict[str, Any]) -> str:
         round_seconds=report["round_seconds"],
     )
     tables = [table_markdown(table["title"], table["rows"], table["failures"]) for table in report["tables"]]
+    if "first_step" in report:
+        tables.append(first_step_markdown(report["first_step"]))
     return "\n".join(["# Speed and memory", "", explanation, *tables])
