@@ -1,20 +1,18 @@
 """The one place that knows devices: the mesh, how arrays lie on it, and the compilation cache."""
 
-import os
-from pathlib import Path
 from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from transformer.config.errors import UsageError
+from transformer.data.cache import cache_directory
 
 
 def use_compilation_cache() -> None:
     """Keep compiled programs on disk, so that the same run starts faster the next time."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    directory = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(Path(home) / "transformer" / "compiled")
-    jax.config.update("jax_compilation_cache_dir", directory)
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from transformer.config import schema
@@ -34,7 +35,8 @@ def learning_rate_schedule(schedule: schema.Schedule, peak: float, steps: int) -
             offset = max(warmup, 1)
 
             def after(step: Any) -> Any:
-                return peak * (offset / (offset + step)) ** 0.5
+                # Optax asks for the time before the warm-up's end too, and drops the answer.
+                return peak * (offset / (offset + jnp.maximum(step, 0))) ** 0.5
         case "warmup_stable_decay":
             decay = min(max(round(steps * schedule.decay_fraction), 1), remaining)
             after = optax.linear_schedule(peak, final, decay, transition_begin=remaining - decay)

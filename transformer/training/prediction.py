@@ -9,7 +9,6 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from transformer.config import schema
 from transformer.data.batching import EvaluationBatches
 from transformer.data.dataset import SpecialTokens, Split
 from transformer.training.devices import split_rows
@@ -34,15 +33,18 @@ class Predictor:
         self,
         graph: nnx.GraphDef[nnx.Module],
         special: SpecialTokens,
-        batching: schema.Batching,
         shapes: tuple[tuple[int, int], ...],
         mesh: Mesh,
     ) -> None:
         self._step = jax.jit(make_predict_step(graph))
-        self._special, self._batching, self._shapes, self._mesh = special, batching, shapes, mesh
+        self._special, self._shapes, self._mesh = special, shapes, mesh
+        self._compiled = False
 
     def compile(self, parameters: Parameters) -> None:
         """Compile for every shape now, so that a measurement afterwards holds no compilation."""
+        if self._compiled:
+            return
+        self._compiled = True
         for rows, length in self._shapes:
             zeros = np.zeros((rows, length), np.int32)
             self._step(parameters, split_rows({"tokens": zeros, "segments": zeros, "positions": zeros}, self._mesh))
@@ -50,7 +52,7 @@ class Predictor:
     def __call__(self, parameters: Parameters, split: Split) -> Float[np.ndarray, "examples classes"]:
         """Class probabilities of every example of the split."""
         dispatched = []
-        for batch, indices in EvaluationBatches(split, self._special, self._batching, self._shapes):
+        for batch, indices in EvaluationBatches(split, self._special, self._shapes):
             rows = split_rows(model_inputs(batch), self._mesh)
             dispatched.append((indices, self._step(parameters, rows)))
         results = [(indices[indices >= 0], np.asarray(rows)[indices >= 0]) for indices, rows in dispatched]

@@ -21,7 +21,8 @@ from transformer.config import schema
 from transformer.config.errors import RunError, UsageError
 from transformer.config.load import differing_keys, dump_config, load_config
 from transformer.data.batching import batch_shapes
-from transformer.data.dataset import Dataset, SpecialTokens, Split, special_tokens
+from transformer.data.dataset import Dataset, SpecialTokens
+from transformer.data.tokenization import special_tokens
 from transformer.model.build import build_classifier
 from transformer.training.checkpoints import load_parameters
 from transformer.training.devices import data_mesh, replicate
@@ -137,14 +138,10 @@ class Run:
     graph: nnx.GraphDef[nnx.Module]
     mesh: Mesh
 
-    def predictor(self, lengths: Int[np.ndarray, " texts"]) -> Predictor:
-        """What predicts texts of such lengths without waste; call it with `parameters`."""
+    def predictor(self, lengths: Int[np.ndarray, " examples"]) -> Predictor:
+        """What predicts texts of such lengths in tokens, in few shapes; call it with `parameters` and a split."""
         shapes = batch_shapes(lengths, self.config.batching, self.config.data.maximum_length)
-        return Predictor(self.graph, self.special, self.config.batching, shapes, self.mesh)
-
-    def predict(self, split: Split) -> Float[np.ndarray, "examples classes"]:
-        """Class probabilities of every example, in the split's order."""
-        return self.predictor(split.lengths)(self.parameters, split)
+        return Predictor(self.graph, self.special, shapes, self.mesh)
 
 
 def load_run(directory: Path | str) -> Run:

@@ -1,0 +1,123 @@
+import json
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from transformer.config.errors import RunError, UsageError
+from transformer.evaluation.metrics import scores
+from transformer.training import loop
+from transformer.training.experiment import build_experiment
+from transformer.training.loop import train
+from transformer.training.run import load_run
+
+FIGURES = ("best_step", "steps", "validation", "test", "parameters", "tokens")
+
+
+def outcome(directory):
+    """Everything about a run that must not depend on how often it was stopped."""
+    run = load_run(directory)
+    summary = json.loads((directory / "summary.json").read_text())
+    metrics = sorted((directory / "metrics.jsonl").read_text().splitlines())
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(run.parameters)], {name: summary[name] for name in FIGURES}, metrics
+
+
+def assert_same(one, other):
+    for a, b in zip(one[0], other[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert one[1:] == other[1:]
+
+
+@pytest.fixture(scope="module")
+def never_stopped(make_config, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "whole"
+    train(make_config(), directory, score=scores)
+    return outcome(directory)
+
+
+def test_learns_and_leaves_what_the_contract_says(make_config, tmp_path):
+    summary = train(make_config(), tmp_path / "run", score=scores)
+    assert summary["test"]["accuracy"] > 0.9
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {
+        "config.yaml", "environment.json", "tokenizer.json", "labels.json", "checkpoints", "metrics.jsonl", "tensorboard", "summary.json",
+    }  # fmt: skip
+    assert json.loads((tmp_path / "run" / "labels.json").read_text()) == ["alpha", "beta", "gamma"]
+    assert set(summary["seconds"]) >= {"total", "compile", "train", "evaluate", "data"}
+    run = load_run(tmp_path / "run")
+    test = build_experiment(make_config(), print).dataset.test
+    assert scores(run.predict(test), test.labels) == summary["test"]
+
+
+@pytest.mark.parametrize("stops", [[1], [5], [6, 7], [2, 11, 12]])
+def test_stopped_by_a_signal_and_resumed_ends_bit_identical(never_stopped, make_config, tmp_path, monkeypatch, stops):
+    place = loop.Experiment.place
+    for stop in stops:
+        count = iter(range(stop - (stops[stops.index(stop) - 1] if stop != stops[0] else 0), -1, -1))
+
+        def counting(self, batch, count=count):
+            if next(count, 0) == 0:
+                signal.raise_signal(signal.SIGTERM)
+            return place(self, batch)
+
+        monkeypatch.setattr(loop.Experiment, "place", counting)
+        assert train(make_config(), tmp_path / "run", score=scores) is None
+    monkeypatch.setattr(loop.Experiment, "place", place)
+    assert train(make_config(), tmp_path / "run", score=scores, resume="require") is not None
+    assert_same(outcome(tmp_path / "run"), never_stopped)
+
+
+def test_a_run_that_ended_is_not_run_again(make_config, tmp_path, monkeypatch):
+    first = train(make_config(), tmp_path / "run", score=scores)
+    monkeypatch.setattr(loop, "build_experiment", None)
+    assert train(make_config(), tmp_path / "run", score=scores) == first
+
+
+def test_another_config_is_refused_by_its_keys_and_harmless_ones_are_not(make_config, tmp_path):
+    train(make_config(), tmp_path / "run", score=scores)
+    before = sorted(path.name for path in (tmp_path / "run").iterdir())
+    with pytest.raises(UsageError, match=r"model\.dropout"):
+        train(make_config(model={"dropout": 0.3}), tmp_path / "run", score=scores)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
+    assert train(make_config(training={"log_every": 3}), tmp_path / "run", score=scores) is not None
+
+
+def test_resume_choices(make_config, tmp_path):
+    with pytest.raises(UsageError, match="no run to resume"):
+        train(make_config(), tmp_path / "none", score=scores, resume="require")
+    assert not (tmp_path / "none").exists()
+    train(make_config(), tmp_path / "run", score=scores)
+    with pytest.raises(UsageError, match="already holds a run"):
+        train(make_config(), tmp_path / "run", score=scores, resume="never")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("dear")
+    with pytest.raises(UsageError, match="not a run directory"):
+        train(make_config(), tmp_path / "other", score=scores)
+
+
+def test_a_loss_that_is_not_finite_is_named_and_the_last_good_checkpoint_kept(make_config, tmp_path):
+    config = make_config(optimizer={"learning_rate": 1e30}, training={"gradient_clip": None, "checkpoint_every": 1, "average_decay": 0.0})
+    with pytest.raises(RunError, match=r"not finite at step \d+.*learning rate 1e\+30, batch \d+ of epoch 1"):
+        train(config, tmp_path / "run", score=scores)
+    kept = [path for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()]
+    assert kept
+
+
+def test_early_stopping_ends_the_run_at_the_best(make_config, tmp_path):
+    config = make_config(training={"epochs": 50, "evaluate_every": 2, "early_stopping": {"patience": 2}})
+    summary = train(config, tmp_path / "run", score=scores)
+    assert summary["steps"] < build_experiment(config, print).steps
+    assert summary["steps"] - summary["best_step"] == 4
+
+
+def test_compiles_once_for_each_shape(make_config, tmp_path):
+    experiment = build_experiment(make_config(), print)
+    train(make_config(training={"epochs": 8}), tmp_path / "run", score=scores)
+    assert len(experiment.batches.shapes) == 2
+
+
+def test_wrong_warm_up_is_told_before_anything_is_written(make_config, tmp_path):
+    with pytest.raises(UsageError, match="warmup_steps"):
+        train(make_config(schedule={"warmup_steps": 10_000}), tmp_path / "run", score=scores)
+    assert not (tmp_path / "run").exists()

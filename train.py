@@ -1,0 +1,48 @@
+"""Train a text encoder from a config file: config in, run directory out."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from transformer.config.errors import run_command
+from transformer.config.load import dump_config, load_config
+from transformer.host import keep_freed_memory
+
+
+def main() -> None:
+    """Parse the command line, then train, or only show what would be trained."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", metavar="CONFIG.yaml", help="the experiment; configs/ has many")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change, such as model.layers=4")
+    parser.add_argument("--run-dir", type=Path, help="where the run is kept; runs/NAME by default")
+    parser.add_argument("--resume", choices=["auto", "require", "never"], default="auto", help="go on with a run that was stopped")
+    parser.add_argument("--dry-run", action="store_true", help="load data and model and tell what training will take, then stop")
+    parser.add_argument("--print-config", action="store_true", help="print the config with every default, then stop")
+    arguments = parser.parse_intermixed_args()
+    config = load_config(arguments.config, arguments.overrides)
+    if arguments.print_config:
+        print(dump_config(config), end="")
+        return
+    keep_freed_memory()
+    # JAX is imported only now: a mistake in the config is told at once, and memory is set up before JAX takes any.
+    from transformer.evaluation.metrics import scores
+    from transformer.training.devices import use_compilation_cache
+    from transformer.training.dry_run import dry_run
+    from transformer.training.loop import train
+    from transformer.training.report import show_summary
+
+    use_compilation_cache()
+    if arguments.dry_run:
+        dry_run(config)
+        return
+    directory = arguments.run_dir or Path("runs") / config.name
+    summary = train(config, directory, score=scores, resume=arguments.resume)
+    if summary is None:
+        print(f"stopped; a checkpoint is saved. To go on: {shlex.join(['python', *sys.argv])}")
+    else:
+        show_summary(summary, directory)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,141 @@
+"""Everything that a config makes before the first step: data, batches, model, optimizer, compiled steps."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from transformer.config import schema
+from transformer.config.errors import UsageError
+from transformer.data.batching import TrainingBatches, batch_shapes
+from transformer.data.dataset import Dataset, load_dataset
+from transformer.training.devices import data_mesh, replicate, split_rows
+from transformer.training.objectives import Batch, build_objective
+from transformer.training.optimizer import build_optimizer
+from transformer.training.prediction import Predictor
+from transformer.training.run import initial_model
+from transformer.training.step import StepMetrics, TrainState, initial_state, make_train_step
+
+
+class Stopwatch:
+    """Seconds spent on each kind of work."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, kind: str) -> Iterator[None]:
+        """Add the time inside to `kind`."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[kind] = self.seconds.get(kind, 0.0) + time.monotonic() - start
+
+
+class CompiledStep:
+    """The training step, compiled once for each shape of batch; the state is donated."""
+
+    def __init__(self, step: Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]], mesh: Mesh) -> None:
+        self._step = jax.jit(step, donate_argnums=0, out_shardings=NamedSharding(mesh, PartitionSpec()))
+        self.executables: dict[tuple[int, ...], jax.stages.Compiled] = {}
+
+    def executable(self, state: TrainState, batch: Batch, stopwatch: Stopwatch) -> jax.stages.Compiled:
+        """The compiled program for batches shaped like this one."""
+        shape = tuple(batch["tokens"].shape)
+        if shape not in self.executables:
+            with stopwatch.measure("compile"):
+                self.executables[shape] = self._step.lower(state, batch).compile()
+        return self.executables[shape]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What a config describes, built."""
+
+    config: schema.Config
+    dataset: Dataset
+    batches: TrainingBatches
+    steps: int
+    """Steps of the whole run."""
+    evaluate_every: int
+    checkpoint_every: int
+    learning_rate: Callable[[int], Any]
+    graph: nnx.GraphDef[nnx.Module]
+    initial: Callable[[], TrainState]
+    """Makes the state before the first step."""
+    step: CompiledStep
+    predictor: Predictor
+    mesh: Mesh
+
+    def place(self, batch: dict[str, np.ndarray]) -> Batch:
+        """Put a batch on the devices."""
+        placed: Batch = split_rows(batch, self.mesh)
+        return placed
+
+
+def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Experiment:
+    """Load the data and build everything else; `report` is told what takes long.
+
+    Raises:
+      UsageError: the config does not fit the data or the devices.
+    """
+    mesh = data_mesh(config.batching.row_multiple)
+    dataset = load_dataset(config, report)
+    if dataset.validation is None and config.training.early_stopping is not None:
+        raise UsageError("training.early_stopping needs validation rows; set data.validation_fraction=0.1 or name validation files")
+    shapes = batch_shapes(dataset.train.lengths, config.batching, config.data.maximum_length)
+    batches = TrainingBatches(dataset.train, dataset.special, shapes, config.seed)
+    steps = math.ceil(config.training.epochs * batches.steps_per_epoch)
+    if config.training.maximum_steps is not None:
+        steps = min(steps, config.training.maximum_steps)
+    if config.schedule.warmup_steps >= steps > 1:
+        raise UsageError(
+            f"schedule.warmup_steps {config.schedule.warmup_steps} is not below the run's {steps} steps; "
+            f"set schedule.warmup_steps={steps // 10} or more training.epochs"
+        )
+    graph, parameters = initial_model(config, dataset.tokenizer, dataset.labels)
+    optimizer, learning_rate = build_optimizer(config, steps)
+    train_step = make_train_step(
+        graph,
+        build_objective(config.objective, dataset.special),
+        optimizer,
+        seed=config.seed,
+        mean_examples=batches.mean_examples,
+        accumulation=config.training.accumulation,
+        average_decay=config.training.average_decay,
+    )
+    averaged = config.training.average_decay > 0
+    make_state = jax.jit(lambda parameters: initial_state(parameters, optimizer, averaged))
+    evaluate_every = config.training.evaluate_every or batches.steps_per_epoch
+    return Experiment(
+        config=config,
+        dataset=dataset,
+        batches=batches,
+        steps=steps,
+        evaluate_every=evaluate_every,
+        checkpoint_every=config.training.checkpoint_every or evaluate_every,
+        learning_rate=learning_rate,
+        graph=graph,
+        initial=lambda: replicate(make_state(parameters), mesh),
+        step=CompiledStep(train_step, mesh),
+        predictor=Predictor(graph, dataset.special, shapes, mesh),
+        mesh=mesh,
+    )
+
+
+def count_parameters(state: TrainState) -> dict[str, int]:
+    """Number of parameters in all, and without the embeddings."""
+    total = without = 0
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state.parameters)[0]:
+        total += leaf.size
+        if not any(getattr(key, "key", None) == "embedding" for key in path):
+            without += leaf.size
+    return {"total": total, "without_embeddings": without}

@@ -1,0 +1,233 @@
+"""The training loop."""
+
+import dataclasses
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import jax
+import numpy as np
+
+from transformer.config import schema
+from transformer.config.errors import RunError
+from transformer.training.checkpoints import Checkpoints, Progress, load_parameters
+from transformer.training.experiment import Experiment, Stopwatch, build_experiment, count_parameters
+from transformer.training.logging import Logger
+from transformer.training.objectives import Batch
+from transformer.training.run import Resume, check_directory, create_directory, write_whole
+from transformer.training.step import StepMetrics, TrainState
+
+Scores = dict[str, float]
+Score = Callable[[np.ndarray, np.ndarray], Scores]
+"""(class probabilities, labels) -> figures; at least the one named by `training.metric`."""
+
+
+class StopSignals:
+    """Notes SIGTERM and SIGINT, so that the loop can save and leave; a second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __enter__(self) -> Self:
+        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+class LateMetrics:
+    """Fetches a step's metrics after the next step is dispatched, so that the device never waits for the host.
+
+    Raises RunError when a loss or a gradient is not finite.
+    """
+
+    def __init__(self, experiment: Experiment, logger: Logger) -> None:
+        self._experiment, self._logger = experiment, logger
+        self._pending: tuple[int, StepMetrics, tuple[int, ...]] | None = None
+        self._tokens, self._since = 0, time.monotonic()
+
+    def push(self, step: int, metrics: StepMetrics, shape: tuple[int, ...], real_tokens: int) -> None:
+        """Take the metrics of the step just dispatched; read those of the one before."""
+        self.flush()
+        self._pending = (step, metrics, shape)
+        self._tokens += real_tokens
+
+    def flush(self) -> None:
+        """Read what is pending."""
+        if self._pending is None:
+            return
+        step, metrics, shape = self._pending
+        self._pending = None
+        figures = {name: float(value) for name, value in dataclasses.asdict(jax.device_get(metrics)).items()}
+        figures["learning_rate"] = float(self._experiment.learning_rate(step - 1))
+        if not np.isfinite([figures["loss"], figures["gradient_norm"]]).all():
+            epoch, index = divmod(step - 1, self._experiment.batches.steps_per_epoch)
+            raise RunError(
+                f"the loss or its gradient is not finite at step {step}: loss {figures['loss']}, gradient norm {figures['gradient_norm']}, "
+                f"learning rate {figures['learning_rate']:.3g}, batch {index + 1} of epoch {epoch + 1} ({shape[0]} rows of {shape[1]} tokens)\n"
+                f"The last good checkpoint is kept. Try a lower rate, such as optimizer.learning_rate="
+                f"{self._experiment.config.optimizer.learning_rate / 3:.1g}, or more schedule.warmup_steps, in another --run-dir."
+            )
+        if step % self._experiment.config.training.log_every == 0:
+            speed = self._tokens / max(time.monotonic() - self._since, 1e-9)
+            self._tokens, self._since = 0, time.monotonic()
+            self._logger.training(step, figures, speed)
+
+
+def train(config: schema.Config, directory: Path, *, score: Score, resume: Resume = "auto") -> dict[str, Any] | None:
+    """Train what the config describes, or go on where an earlier call was stopped; leave everything in `directory`.
+
+    Args:
+      score: measures predictions; handed in, because evaluation lies above training.
+
+    Returns:
+      The summary of the finished run, or None when a signal stopped it and a checkpoint was saved.
+
+    Raises:
+      UsageError: the config, the data or the directory do not fit; nothing was written.
+      RunError: the loss is not finite, or the disk is full; the last good checkpoint is kept.
+    """
+    check_directory(directory, config, resume)
+    summary_file = directory / "summary.json"
+    if summary_file.exists():
+        finished: dict[str, Any] = json.loads(summary_file.read_text(encoding="utf-8"))
+        return finished
+    start = time.monotonic()
+    stopwatch = Stopwatch()
+    with stopwatch.measure("data"):
+        experiment = build_experiment(config, lambda line: print(line, flush=True))
+    create_directory(directory, config, experiment.dataset)
+    state = experiment.initial()
+    parameters = count_parameters(state)
+    with StopSignals() as stop, Checkpoints(directory / "checkpoints", config.training.keep_latest) as checkpoints:
+        progress = Progress()
+        if checkpoints.latest_step is not None:
+            state, progress = checkpoints.restore(state)
+        stopwatch.seconds = _sum(progress.seconds, stopwatch.seconds)
+        earlier = progress.seconds.get("total", 0.0)
+
+        def elapsed() -> dict[str, float]:
+            return {**stopwatch.seconds, "total": earlier + time.monotonic() - start}
+
+        with Logger(directory, config, first_step=progress.step, steps=experiment.steps) as logger:
+            _announce(experiment, parameters, progress, logger)
+            state, progress = _steps(experiment, state, progress, checkpoints, logger, stopwatch, elapsed, stop, score)
+            if progress.step < experiment.steps and not progress.stopped_early:
+                return None
+            best_step = progress.best_step or progress.step
+            best = load_parameters(directory / "checkpoints", best_step, state.evaluated)
+            with stopwatch.measure("evaluate"):
+                scores = {
+                    name: None if split is None else score(experiment.predictor(best, split), split.labels)
+                    for name, split in (("validation", experiment.dataset.validation), ("test", experiment.dataset.test))
+                }
+            if scores["test"] is not None:
+                logger.evaluation(best_step, "test", scores["test"])
+        real, computed = experiment.batches.tokens(progress.step)
+        summary: dict[str, Any] = {
+            "best_step": best_step,
+            "steps": progress.step,
+            **scores,
+            "parameters": parameters,
+            "tokens": {"real": real, "computed": computed},
+            "test_rows_in_train": experiment.dataset.test_rows_in_train,
+            "seconds": {name: round(seconds, 3) for name, seconds in elapsed().items()},
+        }
+        write_whole(summary_file, json.dumps(summary, indent=1))
+        return summary
+
+
+def _steps(
+    experiment: Experiment,
+    state: TrainState,
+    progress: Progress,
+    checkpoints: Checkpoints,
+    logger: Logger,
+    stopwatch: Stopwatch,
+    elapsed: Callable[[], dict[str, float]],
+    stop: StopSignals,
+    score: Score,
+) -> tuple[TrainState, Progress]:
+    config, validation = experiment.config, experiment.dataset.validation
+    late = LateMetrics(experiment, logger)
+    if progress.step >= experiment.steps or progress.stopped_early:
+        return state, progress
+    batches = _on_device(experiment, progress.step)
+    for step in range(progress.step + 1, experiment.steps + 1):
+        with stopwatch.measure("data"):
+            batch, real_tokens = next(batches)
+        executable = experiment.step.executable(state, batch, stopwatch)
+        with stopwatch.measure("train"):
+            with jax.transfer_guard("disallow"):
+                state, metrics = executable(state, batch)
+            late.push(step, metrics, batch["tokens"].shape, real_tokens)
+        progress = dataclasses.replace(progress, step=step)
+        last = step == experiment.steps
+        if validation is not None and (last or step % experiment.evaluate_every == 0):
+            with stopwatch.measure("train"):
+                late.flush()
+            with stopwatch.measure("compile"):
+                experiment.predictor.compile(state.evaluated)
+            with stopwatch.measure("evaluate"):
+                scores = score(experiment.predictor(state.evaluated, validation), validation.labels)
+            progress = _judge(progress, scores, config.training)
+            logger.evaluation(step, "validation", scores, best=progress.best_step == step)
+        if last or step % experiment.checkpoint_every == 0 or progress.best_step == step or progress.stopped_early or stop.requested:
+            with stopwatch.measure("train"):
+                late.flush()
+                checkpoints.save(state, dataclasses.replace(progress, seconds=elapsed()))
+        if progress.stopped_early:
+            logger.say(f"stopped early: {progress.failed_evaluations} evaluations without a better {config.training.metric}")
+        if progress.stopped_early or stop.requested:
+            break
+    checkpoints.wait()
+    return state, progress
+
+
+def _judge(progress: Progress, scores: Scores, training: schema.Training) -> Progress:
+    metric = scores[training.metric]
+    value = -metric if training.metric == "loss" else metric
+    if progress.best_metric is None or value > progress.best_metric:
+        return dataclasses.replace(progress, best_metric=value, best_step=progress.step, failed_evaluations=0)
+    failed = progress.failed_evaluations + 1
+    stopping = training.early_stopping
+    return dataclasses.replace(progress, failed_evaluations=failed, stopped_early=stopping is not None and failed >= stopping.patience)
+
+
+def _on_device(experiment: Experiment, start: int) -> Iterator[tuple[Batch, int]]:
+    """Batches on the devices, each put there while the step before it runs, with their number of real tokens."""
+    waiting: tuple[Batch, int] | None = None
+    for batch in experiment.batches.iterate(start, experiment.steps):
+        placed = experiment.place(batch), int(np.count_nonzero(batch["segments"]))
+        if waiting is not None:
+            yield waiting
+        waiting = placed
+    if waiting is not None:
+        yield waiting
+
+
+def _announce(experiment: Experiment, parameters: dict[str, int], progress: Progress, logger: Logger) -> None:
+    data = experiment.dataset
+    for note in data.notes:
+        logger.say(note)
+    sizes = [f"{len(split):,} {name}" for name in ("train", "validation", "test") if (split := getattr(data, name)) is not None]
+    logger.say(f"{' / '.join(sizes)} texts, {len(data.labels)} labels, {parameters['total']:,} parameters")
+    if progress.step:
+        logger.say(f"resuming at step {progress.step} of {experiment.steps}")
+
+
+def _sum(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
+    return {name: first.get(name, 0.0) + second.get(name, 0.0) for name in {**first, **second} if name != "total"}
+
+

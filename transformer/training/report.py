@@ -1,0 +1,31 @@
+"""The table at a training's end."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def show_summary(summary: dict[str, Any], directory: Path) -> None:
+    """Print the figures of a finished run."""
+    figures = Table.grid(padding=(0, 2))
+    for split in ("test", "validation"):
+        if summary[split] is not None:
+            figures.add_row(f"{split} accuracy", f"{summary[split]['accuracy']:.2%}")
+            figures.add_row(f"{split} macro-F1", f"{summary[split]['macro_f1']:.4f}")
+    seconds, tokens = summary["seconds"], summary["tokens"]
+    figures.add_row("best step", f"{summary['best_step']} of {summary['steps']}")
+    figures.add_row(
+        "time",
+        f"{seconds['total']:.0f} s: training {seconds.get('train', 0):.0f}, compilation {seconds.get('compile', 0):.0f}, "
+        f"evaluation {seconds.get('evaluate', 0):.0f}, data {seconds.get('data', 0):.0f}",
+    )
+    if seconds.get("train"):
+        figures.add_row("real tokens a second", f"{tokens['real'] / seconds['train']:,.0f} ({tokens['real'] / tokens['computed']:.1%} not padding)")
+    if summary["test_rows_in_train"]:
+        figures.add_row("test texts also in training", str(summary["test_rows_in_train"]))
+    figures.add_row("run", str(directory))
+    console = Console()
+    console.print()
+    console.print(figures)
