@@ -1,0 +1,43 @@
+# `make train` and `make test` work alone on a machine that has git, make and Python 3.11 to 3.13; each sets .venv up first.
+# PYTHON=/path/to/python chooses the Python; EXTRAS=cuda (or tpu, wandb, parity) installs that extra as well.
+
+export PYTHON EXTRAS
+
+.PHONY: train test lint docs bench environment lock clean
+
+train: environment
+	.venv/bin/python train.py configs/quickstart.yaml
+
+test: environment
+	.venv/bin/python -m pytest
+
+lint: environment
+	.venv/bin/python -m ruff check
+	.venv/bin/python -m ruff format --check
+	.venv/bin/python -m mypy
+	.venv/bin/lint-imports
+
+docs: environment
+	.venv/bin/python scripts/generate_reference.py
+
+bench: EXTRAS += parity
+bench: environment
+	.venv/bin/python benchmarks/run.py
+
+environment:
+	@sh scripts/set_up.sh
+
+# Needs uv. Keeps the pinned versions that still fit; `rm requirements.lock` first to take newer ones.
+LOCK = UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	--no-emit-index-url --no-emit-find-links
+lock:
+	$(LOCK) --extra dev pyproject.toml --output-file requirements.lock
+	grep '^[a-z]' requirements.lock | grep -v platform | tr -d '\\' > requirements.pins
+	echo "jax[cuda13]; sys_platform == 'linux' and python_full_version < '3.14'" | \
+		$(LOCK) - --constraints requirements.pins --output-file requirements-cuda.lock
+	echo "jax[tpu]; sys_platform == 'linux' and python_full_version < '3.14'" | \
+		$(LOCK) - --constraints requirements.pins --output-file requirements-tpu.lock
+	rm requirements.pins
+
+clean:
+	rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
