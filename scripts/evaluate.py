@@ -41,6 +41,7 @@ def main() -> None:
     # JAX is imported only now: a mistake on the command line is told at once, and memory is set up before JAX takes any.
     from transformer.evaluation.evaluate import compare, evaluate, predict_split
     from transformer.training.devices import use_compilation_cache
+    from transformer.training.run import write_whole
 
     use_compilation_cache()
     notes = Console(stderr=True, markup=False, highlight=False)
@@ -49,36 +50,49 @@ def main() -> None:
     if arguments.baseline:
         result["baseline"] = compare(prediction, predict_split(arguments.baseline, arguments.split, notes.print))
     if arguments.output:
-        _write_atomically(arguments.output, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        try:
+            write_whole(arguments.output, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        except OSError as error:
+            raise UsageError(f"--output {arguments.output}: {error.strerror}; make room, or name another file") from error
     # A pipe has no width, and Rich would take 80 columns.
     _print_tables(result, Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 140))
 
 
 def _print_tables(result: dict[str, Any], console: Console) -> None:
-    headline = Table(title=f"{result['run']}, {result['split']}: {result['examples']:,} examples", title_justify="left")
-    columns = [
-        ("accuracy", f"{result['accuracy']:.2%}"),
-        ("macro-F1", f"{result['macro_f1']:.4f}"),
-        ("log loss", f"{result['log_loss']:.4f}"),
-        ("calibration error", f"{result['expected_calibration_error']:.4f}"),
-        ("texts/s", f"{result['texts_per_second']:,.0f}"),
-    ]
-    for name, _ in columns:
-        headline.add_column(name, justify="right")
-    headline.add_row(*(value for _, value in columns))
-    console.print(headline)
-    if "baseline" in result:
-        console.print(_baseline_table(result["baseline"]))
-    console.print(_class_table(result["per_class"]))
+    def show(heading: str, table: Table) -> None:
+        # A table's own title would be wrapped to the table's width.
+        console.print(heading, soft_wrap=True)
+        console.print(table)
+
+    show(f"{result['run']}, {result['split']}: {result['examples']:,} examples", _headline_table(result))
+    if comparison := result.get("baseline"):
+        heading = f"difference from {comparison['run']} (paired bootstrap, {comparison['resamples']:,} draws)"
+        show(heading, _baseline_table(comparison))
+    show("classes", _class_table(result["per_class"]))
     names, confusion = [row["label"] for row in result["per_class"]], np.array(result["confusion_matrix"])
     matrix = _confusion_table(names, confusion)
-    fits = len(names) <= 20 and console.measure(matrix).minimum <= console.width
-    console.print(matrix if fits else _confused_pairs_table(names, confusion))
+    if len(names) <= 20 and console.measure(matrix).minimum <= console.width:
+        show("examples by true class (rows) and predicted class (columns)", matrix)
+    else:
+        show("most confused", _confused_pairs_table(names, confusion))
+
+
+def _headline_table(result: dict[str, Any]) -> Table:
+    table = Table()
+    for column in ("accuracy", "macro-F1", "log loss", "calibration error", "texts/s"):
+        table.add_column(column, justify="right")
+    table.add_row(
+        f"{result['accuracy']:.2%}",
+        f"{result['macro_f1']:.4f}",
+        f"{result['log_loss']:.4f}",
+        f"{result['expected_calibration_error']:.4f}",
+        f"{result['texts_per_second']:,.0f}",
+    )
+    return table
 
 
 def _baseline_table(comparison: dict[str, Any]) -> Table:
-    title = f"difference from {comparison['run']} (paired bootstrap, {comparison['resamples']:,} draws)"
-    table = Table("", title=title, title_justify="left")
+    table = Table("")
     for column in ("difference", f"{comparison['level']:.0%} interval", "p-value"):
         table.add_column(column, justify="right")
     for name, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1")):
@@ -99,7 +113,7 @@ def _class_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def _confusion_table(names: list[str], confusion: np.ndarray) -> Table:
-    table = Table("true \\ predicted", title="confusion", title_justify="left", padding=(0, 0))
+    table = Table("", padding=(0, 0))
     for index in range(len(names)):
         table.add_column(str(index), justify="right", no_wrap=True)
     for index, (name, counts) in enumerate(zip(names, confusion, strict=True)):
@@ -108,7 +122,7 @@ def _confusion_table(names: list[str], confusion: np.ndarray) -> Table:
 
 
 def _confused_pairs_table(names: list[str], confusion: np.ndarray, most: int = 20) -> Table:
-    table = Table("true", "predicted", title="most confused", title_justify="left")
+    table = Table("true", "predicted")
     table.add_column("examples", justify="right")
     errors = confusion * ~np.eye(len(names), dtype=bool)
     for index in np.argsort(-errors, axis=None, kind="stable")[:most]:
@@ -124,17 +138,6 @@ def _check_output(path: Path) -> None:
         raise UsageError(f"--output {path} is not a regular file; name a file that may be written")
     if not os.access(path.absolute().parent, os.W_OK):
         raise UsageError(f"--output {path}: no directory {path.absolute().parent} that may be written to; make it, or name another")
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """Write beside the file and rename, so that a full disk costs nobody the old file."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UsageError(f"--output {path} could not be written: {error.strerror}; free space, or name another file") from error
 
 
 if __name__ == "__main__":

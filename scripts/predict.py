@@ -54,7 +54,7 @@ def main() -> None:
     predictor = run.predictor(np.arange(1, maximum_length + 1))
 
     def answer(texts: list[Text]) -> None:
-        split = encode_texts(run.tokenizer, texts, maximum_length)  # type: ignore[arg-type]  # all are texts, or all are pairs
+        split = encode_texts(run.tokenizer, texts, maximum_length)
         for probabilities in predictor(run.parameters, split):
             # Six digits are what float32 holds.
             named = {name: float(f"{value:.6g}") for name, value in zip(run.labels, probabilities, strict=True)}
@@ -79,7 +79,7 @@ def main() -> None:
 def _read_lines(stream: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
     """Yield (number of the first line, lines) for the lines that can be read without waiting, at least one."""
     pending, row = bytearray(), 1
-    while chunk := stream.read1(1 << 20):  # type: ignore[attr-defined]
+    while chunk := stream.read1(1 << 20):  # type: ignore[attr-defined]  # standard input is buffered
         pending += chunk
         end = pending.rfind(b"\n", len(pending) - len(chunk)) + 1
         lines = bytes(pending[:end]).split(b"\n")[:-1]
