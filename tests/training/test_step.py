@@ -33,7 +33,7 @@ def make(dropout=0.0, optimizer=None, objective=None, **settings):
     )
     graph, parameters = nnx.split(model)
     optimizer = optimizer or optax.sgd(0.1)
-    settings = {"seed": 0, "mean_examples": ROWS, **settings}
+    settings = {"seed": 0, "mean_examples": float(ROWS), **settings}
     step = make_train_step(graph, build_objective(objective or schema.Classification(), SPECIAL), optimizer, **settings)
     return jax.jit(step), initial_state(parameters, optimizer, settings.get("average_decay", 0.0) > 0)
 

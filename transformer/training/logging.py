@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -78,7 +78,7 @@ class Logger:
         self._started = time.monotonic()
         self._first_step = first_step
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Logger":
         self._bar.start()
         return self
 

@@ -98,7 +98,7 @@ def make_train_step(
             # The first steps average over fewer, or the initial parameters would linger.
             decay = jnp.minimum(average_decay, (1.0 + state.step) / (10.0 + state.step))
             average = optax.incremental_update(parameters, average, 1.0 - decay)
-        metrics = StepMetrics(loss=loss / jnp.maximum(jnp.sum(batch["weights"]), 1.0), gradient_norm=optax.global_norm(gradient))
+        metrics = StepMetrics(loss=loss / jnp.maximum(jnp.sum(batch["weights"]), 1.0), gradient_norm=optax.tree.norm(gradient))
         return TrainState(state.step + 1, parameters, optimizer_state, average), metrics
 
     return train_step
