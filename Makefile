@@ -22,7 +22,7 @@ docs: environment
 
 bench: EXTRAS += parity
 bench: environment
-	.venv/bin/python benchmarks/run.py
+	.venv/bin/python -m benchmarks
 
 environment:
 	@sh scripts/set_up.sh

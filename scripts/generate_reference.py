@@ -1,0 +1,112 @@
+"""Write what the config's schema says for people (docs/configuration.md) and for editors (configs/schema.json)."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from transformer.config.schema import Config, Section
+from transformer.config.sections import kinds_of, sections_in
+
+ROOT = Path(__file__).parent.parent
+
+HEAD = """\
+# Configuration
+
+<!-- Written by `make docs` from transformer/config/schema.py; change it there. -->
+
+A config is a YAML file of the keys below; a key that is not here is an error. `extends: other.yaml` names a file beside it whose settings
+hold wherever this file says nothing: sections are merged, lists are replaced. On the command line, `model.layers=4` overrides a key, and
+`--print-config` shows what every key is in the end. A key without a default must be given.
+
+Where a section has several kinds, `kind` chooses one, and the first is meant where it is left out, save for `data.source`.
+
+An editor with a YAML language server completes and checks a config file that has this line, with the way from it to `configs/`:
+
+    # yaml-language-server: $schema=../schema.json
+"""
+
+
+def reference() -> str:
+    """Return the configuration reference as Markdown."""
+    return "\n".join([HEAD, *_sections(Config, "")])
+
+
+def schema() -> str:
+    """Return the JSON Schema of a config file.
+
+    It requires no key, because a file may extend another that has it; whether one is missing is found when the file is loaded.
+    """
+    whole = Config.model_json_schema()
+    whole["properties"]["extends"] = {"type": "string", "description": "A config file, relative to this one, whose settings hold here too."}
+    return json.dumps(_for_files(whole), indent=2, ensure_ascii=False) + "\n"
+
+
+def _for_files(part: Any) -> Any:
+    """Require nothing, and let a section be of any kind that its keys fit, for its `kind` may stand in the base."""
+    if isinstance(part, list):
+        return [_for_files(item) for item in part]
+    if isinstance(part, dict):
+        return {
+            ("anyOf" if key == "oneOf" else key): _for_files(value)
+            for key, value in part.items()
+            if key not in {"required", "discriminator"}
+        }
+    return part
+
+
+def _sections(section: type[Section], dotted: str) -> Iterator[str]:
+    kinds = kinds_of(section)
+    if dotted:
+        yield f"## `{dotted}`" + (f", kind {', '.join(f'`{kind}`' for kind in kinds)}" if kinds else "") + "\n"
+    yield f"{section.__doc__}\n"
+    yield "| key | value | default | meaning |\n| --- | --- | --- | --- |"
+    properties = section.model_json_schema()["properties"]
+    for name, field in section.model_fields.items():
+        if name == "kind" and len(kinds) == 1:
+            continue  # the heading says it
+        default = "" if field.is_required() else f"`{_written(field.default)}`"
+        yield f"| `{name}` | {_values(properties[name])} | {default} | {field.description} |"
+    yield ""
+    inner = [
+        (f"{dotted}.{name}".removeprefix("."), each)
+        for name, field in section.model_fields.items()
+        for each in sections_in(field.annotation)
+    ]
+    for each in dict.fromkeys(each for _, each in inner):
+        yield from _sections(each, "`, `".join(name for name, same in inner if same is each))
+
+
+def _written(default: Any) -> str:
+    if isinstance(default, Section):
+        return f"kind: {default.model_dump()['kind']}" if kinds_of(type(default)) else "{}"
+    return json.dumps(default)
+
+
+def _values(described: dict[str, Any]) -> str:
+    match described:
+        case {"$ref": _} | {"oneOf": _} | {"discriminator": _}:
+            return "section"
+        case {"anyOf": choices}:
+            return " or ".join(_values(choice) for choice in choices)
+        case {"const": value}:
+            return f"`{value}`"
+        case {"enum": values}:
+            return ", ".join(f"`{value}`" for value in values)
+        case {"type": "array", "items": items}:
+            return f"list of: {_values(items)}"
+        case {"type": "integer" | "number" | "string" | "boolean" | "null" as type_}:
+            words = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
+            limits = {"exclusiveMinimum": "above", "minimum": "at least", "exclusiveMaximum": "below", "maximum": "at most"}
+            return ", ".join([words[type_], *(f"{word} {described[limit]:g}" for limit, word in limits.items() if limit in described)])
+    raise AssertionError(described)
+
+
+def main() -> None:
+    """Write both files."""
+    (ROOT / "docs" / "configuration.md").write_text(reference(), encoding="utf-8")
+    (ROOT / "configs" / "schema.json").write_text(schema(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
