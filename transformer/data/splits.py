@@ -32,7 +32,7 @@ def complete_splits(source: Source, data: Data) -> tuple[dict[str, Rows], int, l
     for name, fraction in (("test", data.test_fraction), ("validation", data.validation_fraction)):
         if name not in splits and fraction:
             kept, taken = stratified_split(splits["train"].labels, fraction, data.split_seed, name)
-            splits["train"], splits[name] = splits["train"].take(kept), splits["train"].take(taken)
+            splits["train"], splits[name] = splits["train"].take(kept.tolist()), splits["train"].take(taken.tolist())
             total = len(kept) + len(taken)
             notes.append(f"{name} split off train: {len(taken)} of {total} rows, stratified, data.split_seed={data.split_seed}")
         if name == "test" and "test" in splits:
