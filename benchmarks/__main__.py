@@ -121,7 +121,11 @@ def main() -> None:
     chosen.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         # Start times are those without compilation caches.
-        environment = {"TORCHINDUCTOR_CACHE_DIR": str(Path(scratch) / "inductor"), "JAX_ENABLE_COMPILATION_CACHE": "false"}
+        environment = {
+            "TORCHINDUCTOR_CACHE_DIR": str(Path(scratch) / "inductor"),
+            "JAX_ENABLE_COMPILATION_CACHE": "false",
+            "JAX_TRACEBACK_FILTERING": "off",
+        }
         for name in chosen.tables or NAMES:
             print(name, flush=True)
             if name == "first-step":
