@@ -134,25 +134,25 @@ class PlannedBatch:
 def _plan(
     order: Int[np.ndarray, " examples"], lengths: Int[np.ndarray, " examples"], shapes: Shapes, bits: np.random.Philox | None
 ) -> list[PlannedBatch]:
-    """Cut the examples, in this order, into batches of their lengths' shapes.
+    """Cut the examples, in this order, into batches of their lengths' shapes; with `bits`, a shape's examples are mixed.
 
-    What is left over of a shape goes to the next longer one, so that only the last batch of all has rows without an example. With `bits`,
-    those that come over from the shorter shape are mixed among the others.
+    The longest of a shape, those that do not fill a batch, go to the next longer one (of equally long ones, the last in order), so that
+    only the last batch of all has rows without an example.
     """
-    groups = np.searchsorted([length for _, length in shapes], lengths[order])
+    order = order[np.argsort(lengths[order], kind="stable")]
+    ends = np.searchsorted(lengths[order], [length for _, length in shapes], side="right")
     batches: list[PlannedBatch] = []
-    left = order[:0]
-    for shape, (rows, _) in enumerate(shapes):
-        examples = np.concatenate([left, order[groups == shape]])
+    begin = 0
+    for shape, ((rows, _), end) in enumerate(zip(shapes, ends, strict=True)):
+        count = (end - begin) // rows * rows
+        examples = order[begin : begin + count]
         if bits is not None:
-            examples = examples[_permutation(bits, len(examples))]
-        whole = len(examples) // rows * rows
-        batches += [PlannedBatch(shape, part) for part in examples[:whole].reshape(-1, rows)]
-        left = examples[whole:]
-    if len(left):
-        # The smallest shape that holds them all would be one more to compile; the last one is there anyway.
-        rows = shapes[-1][0]
-        batches.append(PlannedBatch(len(shapes) - 1, np.concatenate([left, np.full(rows - len(left), -1)])))
+            examples = examples[_permutation(bits, count)]
+        batches += [PlannedBatch(shape, part) for part in examples.reshape(-1, rows)]
+        begin += count
+    if left := len(order) - begin:
+        # The smallest shape that holds them all might be one that nothing else needs; the longest is there anyway.
+        batches.append(PlannedBatch(len(shapes) - 1, np.concatenate([order[begin:], np.full(shapes[-1][0] - left, -1)])))
     return batches
 
 
@@ -191,7 +191,7 @@ def _prefetched(make: Callable[[int], T], start: int, stop: int) -> Iterator[T]:
     """`make(start)` to `make(stop - 1)`, made ahead in background threads, which end when the iteration is left."""
     if start >= stop:
         return
-    import grain  # noqa: PLC0415 (takes a second to import)
+    import grain
 
     options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=BATCHES_AHEAD)
     batches = iter(grain.MapDataset.range(start, stop).map(make).to_iter_dataset(options))

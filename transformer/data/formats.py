@@ -147,8 +147,8 @@ def _lines(text: str, name: str, columns: Sequence[str]) -> Iterator[tuple[int, 
 
 
 def _parquet(content: bytes, name: str, columns: Sequence[str]) -> Iterator[tuple[int, Values]]:
-    import pyarrow as pa  # noqa: PLC0415 (slow to import)
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     try:
         file = pq.ParquetFile(io.BytesIO(content))
@@ -163,7 +163,7 @@ def _parquet(content: bytes, name: str, columns: Sequence[str]) -> Iterator[tupl
 
 
 def _arrow_values(column: Any) -> list[Any]:
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)

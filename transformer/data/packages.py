@@ -49,8 +49,8 @@ def fetch_package(source: PackageSource, report: Callable[[str], None]) -> Path:
 def download(source: PackageSource, path: Path) -> None:
     """Fetch the source's file from the package index to `path`. Raises UsageError without network and for an unknown file."""
     # Imported here because only a first run needs the network.
-    import requests  # noqa: PLC0415
-    from pypi_simple import PYPI_SIMPLE_ENDPOINT, NoSuchProjectError, PyPISimple, UnsupportedContentTypeError  # noqa: PLC0415
+    import requests
+    from pypi_simple import PYPI_SIMPLE_ENDPOINT, NoSuchProjectError, PyPISimple, UnsupportedContentTypeError
 
     settings = _pip_settings()
     indexes = [*settings.get("index-url", "").split(), *settings.get("extra-index-url", "").split()]

@@ -27,7 +27,7 @@ class Rows:
     texts: list[Text] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     blank: int = 0
-    """Rows left out because every column that is read was empty."""
+    """Rows left out because every column that is read was empty or white space."""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -93,7 +93,7 @@ def _add(rows: Rows, values: Iterator[tuple[int, Values]], name: str, data: Data
         where = f"row {number} of {name}"
         texts = tuple(checked_text(value, where) for value in row[:texts_per_row])
         label = checked_label(row[-1], data.label_threshold, where) if file_label is None else file_label
-        if not any(texts) and (file_label is not None or not label):
+        if not any(text.strip() for text in texts) and (file_label is not None or not label):
             rows.blank += 1
             continue
         if not label:
@@ -111,7 +111,7 @@ def _file_identity(path: str) -> Any:
         if _is_local(path):
             with Path(path).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
-        import fsspec  # noqa: PLC0415 (not needed for local files that are in the cache)
+        import fsspec
 
         system, address = fsspec.core.url_to_fs(path)
         information = system.info(address)
@@ -119,7 +119,7 @@ def _file_identity(path: str) -> Any:
 
 
 def _read_file(path: str) -> bytes:
-    import fsspec  # noqa: PLC0415
+    import fsspec
 
     with _readable(path), fsspec.open(path, "rb", compression="infer") as file:
         return file.read()
@@ -143,7 +143,7 @@ def _readable(path: str) -> Iterator[None]:
 
 def _hub_splits(source: HubSource) -> dict[str, Any]:
     """The wanted splits as the `datasets` library has them. That library no longer runs code from the hub."""
-    import datasets  # noqa: PLC0415 (takes seconds to import)
+    import datasets
 
     try:
         found = datasets.load_dataset(source.name, source.configuration, revision=source.revision)

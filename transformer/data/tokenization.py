@@ -1,5 +1,6 @@
 """Tokenizers: trained on the training split, or read from a `tokenizer.json`; and texts as flat arrays of tokens."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformer.data.sources import Text
 
 UNKNOWN = "[UNK]"
 SPECIAL = ["[PAD]", UNKNOWN, "[CLS]", "[SEP]", "[MASK]"]
+SPACE = "▁"  # what the Metaspace pre-tokenizer writes for a space
 TEXTS_AT_ONCE = 4096
 BYTES = 256
 
@@ -87,14 +89,19 @@ def read_tokenizer(config: TokenizerFile) -> Tokenizer:
 def train_tokenizer(config: TrainedTokenizer, texts: Sequence[Text]) -> Tokenizer:
     """A tokenizer trained on these texts, [PAD] at 0; text `a` becomes [CLS] a [SEP], a pair [CLS] a [SEP] b [SEP].
 
-    The same for the same texts on every machine. Raises UsageError for a vocabulary too small for the kind.
+    The same for the same texts in every process, but for `unigram`: its trainer adds numbers in the order of a hash table, so that
+    scores differ in their last digits, and the order of near ties with them. Raises UsageError for a vocabulary too small for the kind.
     """
-    if config.kind == "byte" and config.vocabulary_size < BYTES + len(SPECIAL):
-        raise UsageError(
-            f"tokenizer.kind=byte needs tokenizer.vocabulary_size={BYTES + len(SPECIAL)} or more, not {config.vocabulary_size}"
-        )
-    tokenizer, trainer = _untrained(config)
-    tokenizer.train_from_iterator(_parts(texts), trainer, length=len(texts))
+    smallest = len(SPECIAL) + (BYTES if config.kind == "byte" else 1)
+    if config.vocabulary_size < smallest:
+        raise UsageError(f"tokenizer.kind={config.kind} needs tokenizer.vocabulary_size={smallest} or more, not {config.vocabulary_size}")
+    tokenizer = _untrained(config)
+    tokenizer.train_from_iterator(_parts(texts), _trainer(config, tokenizer, texts), length=len(texts))
+    if config.kind == "wordpiece":
+        # Only now are the continuing characters pieces like any other and no special tokens, which would be found in the raw text.
+        trained, tokenizer = tokenizer, _untrained(config)
+        tokenizer.model = models.WordPiece(trained.get_vocab(), unk_token=UNKNOWN)
+        tokenizer.add_special_tokens(SPECIAL)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -135,44 +142,81 @@ def _parts(texts: Sequence[Text]) -> Iterator[str]:
             yield from text
 
 
-def _untrained(config: TrainedTokenizer) -> tuple[Tokenizer, trainers.Trainer]:
+def _untrained(config: TrainedTokenizer) -> Tokenizer:
     lowercase = [normalizers.Lowercase()] if config.lowercase else []
     # BERT's cleaning (control characters out, every space a space, Chinese characters apart), accents kept.
     bert = normalizers.BertNormalizer(strip_accents=False, lowercase=config.lowercase)
-    # SentencePiece's cleaning, as in `nmt_nfkc`.
+    # SentencePiece's cleaning, `nmt_nfkc`.
     sentence_piece = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), *lowercase])
-    size: dict[str, Any] = {"vocab_size": config.vocabulary_size, "special_tokens": SPECIAL, "show_progress": False}
-    frequent: dict[str, Any] = {**size, "min_frequency": config.minimum_frequency}
-    # The library keeps every character that occurs, even beyond the vocabulary's size, unless told otherwise.
-    alphabet = (config.vocabulary_size - len(SPECIAL)) // 4 + 1
+    spaced = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation("isolated")])
     model: models.Model
-    trainer: trainers.Trainer
     normalizer: normalizers.Normalizer
     pieces: pre_tokenizers.PreTokenizer
     decoder: decoders.Decoder
     match config.kind:
         case "wordpiece":
             model = models.WordPiece(unk_token=UNKNOWN)
-            trainer = trainers.WordPieceTrainer(**frequent, limit_alphabet=alphabet)
             normalizer, pieces, decoder = bert, pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
         case "bpe":
             model = models.BPE(unk_token=UNKNOWN, fuse_unk=True)
-            trainer = trainers.BpeTrainer(**frequent, limit_alphabet=alphabet)
-            normalizer, pieces, decoder = sentence_piece, pre_tokenizers.Metaspace(), decoders.Metaspace()
+            normalizer, pieces, decoder = sentence_piece, spaced, decoders.Metaspace()
         case "unigram":
             model = models.Unigram()
-            trainer = trainers.UnigramTrainer(**size, unk_token=UNKNOWN)
-            normalizer, pieces, decoder = sentence_piece, pre_tokenizers.Metaspace(), decoders.Metaspace()
+            normalizer, pieces, decoder = sentence_piece, spaced, decoders.Metaspace()
         case "byte":
             model = models.BPE()
-            trainer = trainers.BpeTrainer(**frequent, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
             normalizer = normalizers.Sequence([normalizers.NFC(), *lowercase])
             pieces, decoder = pre_tokenizers.ByteLevel(add_prefix_space=True), decoders.ByteLevel()
         case "character":
             model = models.WordLevel(unk_token=UNKNOWN)
-            trainer = trainers.WordLevelTrainer(**frequent)
             pieces = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex("."), "isolated")])
             normalizer, decoder = bert, decoders.Fuse()
     tokenizer = Tokenizer(model)
     tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = normalizer, pieces, decoder
-    return tokenizer, trainer
+    return tokenizer
+
+
+def _trainer(config: TrainedTokenizer, tokenizer: Tokenizer, texts: Sequence[Text]) -> trainers.Trainer:
+    size: dict[str, Any] = {"vocab_size": config.vocabulary_size, "special_tokens": SPECIAL, "show_progress": False}
+    frequent: dict[str, Any] = {**size, "min_frequency": config.minimum_frequency}
+    match config.kind:
+        case "wordpiece":
+            # The trainer numbers continuing characters as a hash table gives them, and breaks ties by these numbers. As special tokens
+            # they have the numbers that we give them.
+            starting, continuing = _alphabet(config, tokenizer, texts, continuing=True)
+            frequent["special_tokens"] = [*SPECIAL, *(f"##{character}" for character in continuing)]
+            return trainers.WordPieceTrainer(**frequent, initial_alphabet=starting, limit_alphabet=len(starting))
+        case "bpe":
+            characters = [SPACE, *_alphabet(config, tokenizer, texts, continuing=False)[0]]
+            return trainers.BpeTrainer(**frequent, initial_alphabet=characters, limit_alphabet=len(characters))
+        case "unigram":
+            return trainers.UnigramTrainer(**size, unk_token=UNKNOWN)
+        case "byte":
+            return trainers.BpeTrainer(**frequent, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
+        case "character":
+            return trainers.WordLevelTrainer(**frequent)
+
+
+def _alphabet(config: TrainedTokenizer, tokenizer: Tokenizer, texts: Sequence[Text], *, continuing: bool) -> tuple[list[str], list[str]]:
+    """The most frequent characters, as many as leave a quarter of the vocabulary for longer pieces; and, counted apart, those inside words.
+
+    The library's own choice breaks ties in the order of a hash table.
+    """
+    counts = np.zeros((2, sys.maxunicode + 1), np.int64)
+    apart = np.ones(sys.maxunicode + 1, bool)
+    parts = list(_parts(texts))
+    for begin in range(0, len(parts), TEXTS_AT_ONCE):
+        text = "\n".join(map(tokenizer.normalizer.normalize_str, parts[begin : begin + TEXTS_AT_ONCE]))
+        characters = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+        here = np.bincount(characters, minlength=counts.shape[1])
+        if continuing:
+            for character in np.flatnonzero((here > 0) & (counts[0] == 0)):
+                apart[character] = len(tokenizer.pre_tokenizer.pre_tokenize_str(f"a{chr(character)}a")) > 1
+            inside = ~apart[characters]
+            counts[1] += np.bincount(characters[1:][inside[1:] & inside[:-1]], minlength=counts.shape[1])
+        counts[0] += here
+    counts[0, [ord(space) for space in " \n"]] = 0
+    places, codes = np.nonzero(counts >= config.minimum_frequency)
+    kept = np.argsort(-counts[places, codes], kind="stable")[: (config.vocabulary_size - len(SPECIAL)) * 3 // 4]
+    starting, inside_words = (sorted(map(chr, codes[kept][places[kept] == place])) for place in (0, 1))
+    return starting, inside_words
