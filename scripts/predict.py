@@ -43,7 +43,7 @@ def main() -> None:
     arguments = parser.parse_args()
     keep_freed_memory()
     # JAX is imported only now: a mistake on the command line is told at once, and memory is set up before JAX takes any.
-    from transformer.data.dataset import encode_texts
+    from transformer.data.tokenization import encode_texts
     from transformer.training.devices import use_compilation_cache
     from transformer.training.run import load_run
 

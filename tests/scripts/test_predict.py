@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transformer.data.dataset import encode_texts
+from transformer.data.tokenization import encode_texts
 from transformer.training.run import load_run
 
 ROOT = Path(__file__).parents[2]
