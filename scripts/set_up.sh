@@ -1,12 +1,12 @@
 #!/bin/sh
-# Makes .venv from requirements.lock, or leaves it alone where that was done before. `make` calls this.
+# Makes .venv (or the directory that is named) from requirements.lock, or leaves it alone where that was done before. `make` calls this.
 #
 #   EXTRAS="cuda wandb"   also install these extras of pyproject.toml; once installed they stay
 #   PYTHON=/path/python   use this Python in place of the newest that works
 set -eu
 cd "$(dirname "$0")/.."
 
-environment=.venv
+environment=${1:-.venv}
 python=$environment/bin/python
 installed=$environment/installed # a copy of every requirements file that was installed to its end
 
