@@ -47,7 +47,7 @@ class Split:
     """Tokenized texts, one after the other in a flat array."""
 
     tokens: Int[np.ndarray, " tokens"]
-    offsets: Int[np.ndarray, " examples+1"]
+    offsets: Int[np.ndarray, " boundaries"]
     """Where each text begins in `tokens`; at the end, where the last one ends."""
     labels: Int[np.ndarray, " examples"]
     pair_starts: Int[np.ndarray, " examples"] | None = None
