@@ -4,9 +4,12 @@ A query is compared with every key, a softmax turns these scores into weights, a
 
     attention(Q, K, V) = softmax(Q Kᵀ / sqrt(head_dim)) V                               (Vaswani et al. 2017, equation 1)
 
-The three functions take any leading axes (none, a batch, a batch and heads) and can be used alone. Products take their inputs in the type
-in which they come (float32 or bfloat16) and sum in float32.
+The three functions take any leading axes (none, a batch, a batch and heads) and can be used alone. `dtype` (float32 or bfloat16) is the
+type to which the inputs of products are rounded; products sum in float32, and all else is float32.
 """
+
+import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -18,40 +21,41 @@ from jaxtyping import Bool, Float, Int, Key
 from transformer.model.dropout import dropout
 from transformer.model.linear import Linear
 from transformer.model.positions import rotate
+from transformer.model.products import product, product_with_transpose
+from transformer.model.softmax import softmax
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="dtype")
 def attention_scores(
-    query: Float[Array, "*batch query_length head_dim"], key: Float[Array, "*batch key_length head_dim"]
+    query: Float[Array, "*batch query_length head_dim"], key: Float[Array, "*batch key_length head_dim"], dtype: DTypeLike = jnp.float32
 ) -> Float[Array, "*batch query_length key_length"]:
     """Step 1. How well each query fits each key: their inner product over sqrt(head_dim) (Vaswani et al. 2017, section 3.2.1)."""
-    return jnp.einsum("...qd,...kd->...qk", query, key, preferred_element_type=jnp.float32) * query.shape[-1] ** -0.5
+    return product_with_transpose(query / math.sqrt(query.shape[-1]), key, dtype)
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="dtype")
 def attention_weights(
-    scores: Float[Array, "*batch query_length key_length"], mask: Bool[Array, "*#batch query_length key_length"] | None = None
+    scores: Float[Array, "*batch query_length key_length"],
+    mask: Bool[Array, "*#batch query_length key_length"] | None = None,
+    dtype: DTypeLike = jnp.float32,
 ) -> Float[Array, "*batch query_length key_length"]:
     """Step 2. The softmax of the scores over the keys: each query's weights are positive and sum to 1.
 
     Args:
-        mask: True where a query may see a key; other keys get weight 0, and a query that may see no key at all gets weights 0 only (and the
-            gradient 0), so that padding stays finite and takes nothing from anywhere.
+        mask: True where a query may see a key. Other keys get weight 0, and where a query may see no key at all, every weight and every
+            gradient is 0: so padding stays finite and takes nothing from anywhere.
     """
-    visible = True if mask is None else mask
-    maximum = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True, where=visible, initial=-1e30))
-    # The inner `where` keeps exp from overflowing on hidden keys: inf there would turn the gradient into nan.
-    exponentials = jnp.where(visible, jnp.exp(jnp.where(visible, scores - maximum, 0.0)), 0.0)
-    total = exponentials.sum(axis=-1, keepdims=True)
-    return exponentials / jnp.where(total == 0.0, 1.0, total)
+    return softmax(scores, jnp.array(True) if mask is None else mask, dtype)
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="dtype")
 def weighted_sum(
-    weights: Float[Array, "*batch query_length key_length"], value: Float[Array, "*batch key_length head_dim"]
-) -> Float[Array, "*batch query_length head_dim"]:
-    """Step 3. For each query the values, averaged by its weights. The weights are rounded to the values' type."""
-    return jnp.einsum("...qk,...kd->...qd", weights.astype(value.dtype), value, preferred_element_type=jnp.float32)
+    weights: Float[Array, "*batch query_length key_length"],
+    value: Float[Array, "*batch key_length value_dim"],
+    dtype: DTypeLike = jnp.float32,
+) -> Float[Array, "*batch query_length value_dim"]:
+    """Step 3. For each query the values, averaged by its weights."""
+    return product(weights, value, dtype)
 
 
 def attention(
@@ -59,13 +63,15 @@ def attention(
     key: Float[Array, "*batch key_length head_dim"],
     value: Float[Array, "*batch key_length value_dim"],
     mask: Bool[Array, "*#batch query_length key_length"] | None = None,
+    dtype: DTypeLike = jnp.float32,
     *,
     dropout_rate: float = 0.0,
     dropout_key: Key[Array, ""] | None = None,
 ) -> Float[Array, "*batch query_length value_dim"]:
-    """The three steps together (Vaswani et al. 2017, equation 1), with optional dropout on the weights."""
-    weights = attention_weights(attention_scores(query, key), mask)
-    return weighted_sum(dropout(weights, dropout_rate, dropout_key), value)
+    """The three steps together (Vaswani et al. 2017, equation 1), with dropout on the weights where a key for it is given."""
+    scores = attention_scores(query, key, dtype)
+    weights = attention_weights(scores, mask, dtype)
+    return weighted_sum(dropout(weights, dropout_rate, dropout_key), value, dtype)
 
 
 def segment_mask(
@@ -105,10 +111,11 @@ class MultiHeadAttention(nnx.Module):
         if self.rotary:
             queries, keys = rotate(queries, positions), rotate(keys, positions)
         attended = attention(
-            queries.astype(self.dtype),
-            keys.astype(self.dtype),
-            values.astype(self.dtype),
+            queries,
+            keys,
+            values,
             mask[:, None],
+            self.dtype,
             dropout_rate=self.dropout_rate,
             dropout_key=key,
         )

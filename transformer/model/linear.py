@@ -7,6 +7,8 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from transformer.model.products import product
+
 xavier_uniform = jax.nn.initializers.glorot_uniform()
 
 
@@ -32,6 +34,5 @@ class Linear(nnx.Module):
         self.dtype = jnp.dtype(dtype)
 
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
-        weight = self.weight[...]
-        y = jnp.matmul(x.astype(self.dtype), weight.astype(self.dtype), preferred_element_type=jnp.float32)
-        return y + self.bias[...]
+        rows = product(x.reshape(-1, x.shape[-1]), self.weight[...], self.dtype)
+        return rows.reshape(*x.shape[:-1], -1) + self.bias[...]

@@ -20,9 +20,7 @@ class LayerNorm(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(width, jnp.float32))
 
     def __call__(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
-        centered = x - x.mean(axis=-1, keepdims=True)
-        variance = jnp.square(centered).mean(axis=-1, keepdims=True)
-        return centered * jax.lax.rsqrt(variance + EPSILON) * self.scale[...] + self.bias[...]
+        return _layer_norm(x, self.scale[...], self.bias[...])
 
 
 class RMSNorm(nnx.Module):
@@ -33,9 +31,22 @@ class RMSNorm(nnx.Module):
         self.scale = nnx.Param(jnp.ones(width, jnp.float32))
 
     def __call__(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
-        return x * jax.lax.rsqrt(jnp.square(x).mean(axis=-1, keepdims=True) + EPSILON) * self.scale[...]
+        return _rms_norm(x, self.scale[...])
 
 
 def make_norm(kind: Literal["layer", "rms"], width: int) -> LayerNorm | RMSNorm:
     """The norm that `model.norm` names."""
     return LayerNorm(width) if kind == "layer" else RMSNorm(width)
+
+
+# Recomputed in the backward pass: that is cheaper than to write the intermediate arrays to memory and read them back.
+@jax.checkpoint
+def _layer_norm(x: Array, scale: Array, bias: Array) -> Array:
+    centered = x - x.mean(axis=-1, keepdims=True)
+    variance = jnp.square(centered).mean(axis=-1, keepdims=True)
+    return centered * jax.lax.rsqrt(variance + EPSILON) * scale + bias
+
+
+@jax.checkpoint
+def _rms_norm(x: Array, scale: Array) -> Array:
+    return x * jax.lax.rsqrt(jnp.square(x).mean(axis=-1, keepdims=True) + EPSILON) * scale
