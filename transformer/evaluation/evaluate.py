@@ -33,7 +33,8 @@ class Prediction:
 def predict_split(directory: str | Path, split_name: SplitName, tell: Callable[[str], None]) -> Prediction:
     """Predict every example of a split with the run's best weights.
 
-    `texts_per_second` has batching in it, but neither compilation, which is done first, nor tokenization, which is cached.
+    The split is predicted twice and the second pass is timed, so `texts_per_second` holds no compilation of any shape; it holds
+    batching, but not tokenization, which is cached.
 
     Raises UsageError where the split does not exist, or where the data are no longer those that the run was trained on.
     """
@@ -49,7 +50,7 @@ def predict_split(directory: str | Path, split_name: SplitName, tell: Callable[[
         there = [name for name in ("train", "validation", "test") if getattr(dataset, name)]
         raise UsageError(f"{directory}: its data have no {split_name} split; say --split {' or --split '.join(there)}")
     predictor = run.predictor(dataset.train.lengths)
-    predictor.compile(run.parameters)
+    predictor(run.parameters, split)
     start = time.perf_counter()
     probabilities = predictor(run.parameters, split)
     seconds = time.perf_counter() - start
