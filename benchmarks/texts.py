@@ -21,7 +21,8 @@ def _grouped(batches: TrainingBatches, steps: int) -> list[Batch]:
     return [Batch(batch["tokens"], batch["segments"] != 0, batch["labels"] % CLASSES) for batch in made]
 
 
-def _random_order(split: Split, texts: int, steps: int, length_multiple: int) -> list[Batch]:
+def random_order(split: Split, texts: int, steps: int, length_multiple: int) -> list[Batch]:
+    """Batches of `texts` texts in random order, padded to the longest of each, rounded up to the next multiple."""
     order = np.random.default_rng(0).permutation(len(split))[: texts * steps]
     return [_padded(split, order[start : start + texts], length_multiple) for start in range(0, len(order), texts)]
 
@@ -45,8 +46,8 @@ def main(config_path: str, maximum_length: str, steps: str, directory: str) -> N
     texts = round(batches.mean_examples)
     plans = {
         "grouped": _grouped(batches, int(steps)),
-        "random_order": _random_order(dataset.train, texts, int(steps), 1),
-        "random_order_64": _random_order(dataset.train, texts, int(steps), 64),
+        "random_order": random_order(dataset.train, texts, int(steps), 1),
+        "random_order_64": random_order(dataset.train, texts, int(steps), 64),
     }
     for name, plan in plans.items():
         save_batches(str(Path(directory) / f"{name}.npz"), plan)
