@@ -13,8 +13,9 @@ OUTSIDE = "192.0.2.1"  # an address for documentation, RFC 5737
 def test_a_connection_outside_this_machine_is_refused() -> None:
     with pytest.raises(NetworkRefusedError, match=OUTSIDE):
         socket.create_connection((OUTSIDE, 443), timeout=1)
-    with socket.socket() as unconnected, pytest.raises(NetworkRefusedError):
-        unconnected.connect_ex((OUTSIDE, 443))
+    for connect in (socket.socket.connect, socket.socket.connect_ex):
+        with socket.socket() as unconnected, pytest.raises(NetworkRefusedError):
+            connect(unconnected, (OUTSIDE, 443))
     with pytest.raises(NetworkRefusedError):
         socket.getaddrinfo("example.org", 443)
 
