@@ -5,6 +5,10 @@ one), and `training` the rest of what resuming needs. A save is written beside a
 """
 
 import dataclasses
+import errno
+import logging
+import os
+import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,6 +19,13 @@ from orbax.checkpoint import v1 as orbax
 
 from transformer.config.errors import RunError
 from transformer.training.step import Parameters, TrainState
+
+# Each of Orbax's threads logs the traceback of a failed save, on a full disk dozens; `_explained` tells it once.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+
+ROOM_BESIDE_ARRAYS = 2**20
+"""Bytes for a checkpoint's own files and for what a run writes until the next."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +96,7 @@ class Checkpoints:
         state = jax.tree.map(jnp.copy, state)
         with _explained(self._checkpointer.directory):
             self.wait()
+            _check_room(Path(self._checkpointer.directory), state)
             self._checkpointer.save_checkpointables_async(
                 progress.step,
                 {"parameters": state.evaluated, "training": _training_item(state)},
@@ -124,6 +136,14 @@ def load_parameters(directory: Path, step: int, like: Parameters) -> Parameters:
     return loaded
 
 
+def _check_room(directory: Path, state: TrainState) -> None:
+    # Told before Orbax starts to write: where a write fails, its threads print a page of tracebacks each.
+    needed, free = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + ROOM_BESIDE_ARRAYS, shutil.disk_usage(directory).free
+    if free < needed:
+        room = f"it needs {needed / 2**20:,.1f} MiB, and {free / 2**20:,.1f} MiB are free"
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {room}")
+
+
 class _explained:
     def __init__(self, directory: Any) -> None:
         self.directory = directory
@@ -134,6 +154,6 @@ class _explained:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if isinstance(error, Exception) and not isinstance(error, RunError):
             raise RunError(
-                f"a checkpoint could not be written to {self.directory}: {error}\n"
+                f"a checkpoint could not be written to {self.directory}: {getattr(error, 'strerror', None) or error}\n"
                 "The last complete checkpoint is kept. Make room there, then run the same command again: it resumes."
             ) from error

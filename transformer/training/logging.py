@@ -1,5 +1,6 @@
 """What a run says while it runs: to a person, to metrics.jsonl, to TensorBoard, and to Weights & Biases where asked."""
 
+import contextlib
 import json
 import sys
 import time
@@ -84,7 +85,9 @@ class Logger:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._bar.stop()
-        self._tensorboard.close()
+        # Its curves are a copy: on a full disk the error that is already on its way says more.
+        with contextlib.suppress(OSError):
+            self._tensorboard.close()
         if self._wandb is not None:
             self._wandb.finish()
 

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from tokenizers import Tokenizer
 
 from transformer.config import schema
@@ -58,7 +59,12 @@ def check_directory(directory: Path, config: schema.Config, resume: Resume) -> N
 
 
 def create_directory(directory: Path, config: schema.Config, dataset: Dataset) -> None:
-    """Write what is known before training."""
+    """Write what is known before training.
+
+    Raises:
+      RunError: it could not be written; directories made for it are removed.
+    """
+    made = [path for path in (directory, *directory.parents) if not path.exists()]
     try:
         directory.mkdir(parents=True, exist_ok=True)
         write_whole(directory / "tokenizer.json", dataset.tokenizer.to_str(pretty=True))
@@ -67,6 +73,8 @@ def create_directory(directory: Path, config: schema.Config, dataset: Dataset) -
         # Last, since its presence says that this is a run directory.
         write_whole(directory / "config.yaml", dump_config(config))
     except OSError as error:
+        if made:
+            shutil.rmtree(made[-1], ignore_errors=True)
         raise RunError(f"{directory} could not be written: {error.strerror}; make room or name another directory with --run-dir") from error
 
 
