@@ -65,10 +65,11 @@ def train_tiny(config: dict, directory: Path) -> None:
 
 @pytest.fixture
 def load_script():
-    """Imports a script by its name; each time anew."""
+    """Imports a command by its name, `train` or one of scripts/; each time anew."""
 
     def load(name):
-        spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+        folder = ROOT if name == "train" else ROOT / "scripts"
+        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
         script = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(script)
         return script
@@ -78,7 +79,7 @@ def load_script():
 
 @pytest.fixture
 def command(monkeypatch, load_script):
-    """Runs a script's main function in this process: (name, arguments, standard input) -> exit code."""
+    """Runs a command's main function in this process: (name, arguments, standard input) -> exit code."""
 
     def run(name, *arguments, stdin=b""):
         script = load_script(name)

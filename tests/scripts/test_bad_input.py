@@ -1,0 +1,297 @@
+"""Whatever a person gets wrong: exit code 2, one message that names what, where and the remedy, no traceback, nothing written or lost."""
+
+import errno
+import io
+import json
+import os
+import shutil
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from zipfile import ZipFile
+
+import pytest
+
+from transformer.config.errors import RunError, run_command
+
+CONFIG = """\
+name: tiny
+data:
+  source:
+    kind: files
+    train:
+      - path: train.csv
+    test:
+      - path: test.csv
+  text: [text]
+  label: label
+  validation_fraction: 0.2
+  maximum_length: 16
+tokenizer:
+  kind: wordpiece
+  vocabulary_size: 64
+batching:
+  tokens: 128
+model:
+  kind: transformer
+  width: 16
+  heads: 2
+  layers: 1
+  feed_forward: 16
+training:
+  epochs: 1
+"""
+ROWS = "text,label\n" + "the cat purrs,cat\na dog barks,dog\n" * 10
+
+
+def contents(directory):
+    """Every file and directory that a person would see afterwards, the cache's finished entries apart."""
+    paths = (path for path in directory.rglob("*") if "cache" not in path.parts or ".partial" in str(path))
+    return {str(path.relative_to(directory)): path.read_bytes() if path.is_file() else None for path in paths}
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A working directory with a config and data that train."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ENCODER_TRAINER_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    (tmp_path / "train.csv").write_text(ROWS)
+    (tmp_path / "test.csv").write_text(ROWS)
+    return tmp_path
+
+
+@pytest.fixture
+def refuse(work, command, capsys):
+    """Runs a command that must be refused with a message of these words, and must leave the working directory as it was."""
+
+    def run(words, name, *arguments, **options):
+        before = contents(work)
+        assert command(name, *arguments, **options) == 2
+        error = capsys.readouterr().err
+        assert contents(work) == before
+        assert error.startswith(("error: ", "usage: "))
+        assert "Traceback" not in error
+        for word in words:
+            assert word in error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("line", "replacement", "words"),
+    [
+        pytest.param("  layers: 1", "  layer: 1", ["model.layer", "did you mean layers?"], id="unknown key"),
+        pytest.param("training:", "trainning:", ["trainning", "did you mean training?"], id="unknown section"),
+        pytest.param("  layers: 1", "  layers: two", ["model.layers", "whole number", "two"], id="wrong type"),
+        pytest.param("  layers: 1", "  layers: 0", ["model.layers", "above 0"], id="out of range"),
+        pytest.param("  kind: wordpiece", "  kind: wordpeace", ["did you mean wordpiece?"], id="unknown kind"),
+        pytest.param("name: tiny", "nam: tiny", ["unknown key nam", "did you mean name?", "name is missing"], id="missing key"),
+    ],
+)
+def test_mistakes_in_the_config(work, refuse, line, replacement, words):
+    (work / "config.yaml").write_text(CONFIG.replace(line, replacement))
+    number = CONFIG.splitlines().index(line) + 1
+    refuse([f"config.yaml:{number}: ", *words], "train", "config.yaml")
+
+
+def test_an_impossible_combination_names_its_section(work, refuse):
+    (work / "config.yaml").write_text(CONFIG.replace("heads: 2", "heads: 3"))
+    refuse(["config.yaml:18: ", "width 16 is not divisible by heads 3", "heads=2"], "train", "config.yaml")
+
+
+def test_a_config_that_is_no_yaml(work, refuse):
+    (work / "config.yaml").write_text(CONFIG.replace("kind: files", "kind: [files"))
+    refuse(["config.yaml:5: not valid YAML"], "train", "config.yaml")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        pytest.param(["model.layrs=2"], ["model.layrs=2", "did you mean layers?"], id="unknown key"),
+        pytest.param(["training.epochs=many"], ["training.epochs", "a number", "many"], id="wrong type"),
+        pytest.param(["model.layers"], ["key=value"], id="no value"),
+        pytest.param(
+            ["training.epochs=9", "schedule.warmup_steps=9"],
+            ["schedule.warmup_steps 9 is not below the run's 9 steps", "set schedule.warmup_steps="],
+            id="more warm-up than epochs have steps",
+        ),
+        pytest.param(
+            ["schedule.warmup_steps=9", "training.maximum_steps=9"],
+            ["schedule.warmup_steps 9 is not below training.maximum_steps 9"],
+            id="more warm-up than steps",
+        ),
+        pytest.param(["batching.tokens=64"], ["batching.tokens 64", "set batching.tokens=128"], id="batch too small"),
+        pytest.param(
+            ["training.accumulation=3"], ["does not divide batching.row_multiple", "set batching.row_multiple="], id="accumulation"
+        ),
+        pytest.param(["data.label=lable"], ["train.csv", "no column 'lable'", "text, label", "data.label"], id="label column"),
+        pytest.param(["data.text=[body]"], ["train.csv", "no column 'body'", "text, label", "data.text"], id="text column"),
+    ],
+)
+def test_mistakes_on_the_command_line(refuse, overrides, words):
+    refuse(words, "train", "config.yaml", *overrides)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        pytest.param("train.csv", None, ["no file train.csv", "data.source"], id="missing"),
+        pytest.param("train.csv", "", ["train.csv", "no column 'text'"], id="empty file"),
+        pytest.param("train.csv", "text,label\n", ["split train is empty", "data.source.train"], id="empty train"),
+        pytest.param("test.csv", "text,label\n,\n", ["split test is empty", "data.source.test"], id="empty test"),
+        pytest.param(
+            "train.csv", ROWS + "one fish,fish\n", ["one example alone in class 'fish'", "add examples"], id="class with one example"
+        ),
+        pytest.param("train.csv", "text,label\n" + "a cat,cat\n" * 9, ["all training rows have the label 'cat'"], id="one class"),
+        pytest.param("test.csv", ROWS + "a fish,fish\n", ["split test has the label 'fish'", "cat, dog"], id="unknown label"),
+        pytest.param("train.csv", ROWS + "no label,\n", ["row 21 of train.csv has no label"], id="no label"),
+        pytest.param("train.csv", ROWS + "a,b,c\n", ["row 21 (line 22) of train.csv has 3 fields"], id="too many fields"),
+        pytest.param("train.csv", ROWS.encode() + b"caf\xe9,cat\n", ["row 21 of train.csv", "data.source.encoding"], id="not UTF-8"),
+    ],
+)
+def test_mistakes_in_the_data(work, refuse, file, content, words):
+    if content is None:
+        (work / file).unlink()
+    else:
+        (work / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+    refuse(words, "train", "config.yaml")
+
+
+def test_a_missing_config(refuse):
+    refuse(["cannot read config file confg.yaml", "did you mean", "config.yaml"], "train", "confg.yaml")
+
+
+@pytest.mark.parametrize("arguments", [[], ["config.yaml", "--resume", "perhaps"], ["config.yaml", "--run_dir", "elsewhere"]])
+def test_mistakes_in_the_options(refuse, arguments):
+    refuse(["usage: "], "train", *arguments)
+
+
+def test_no_network_for_a_hub_source(refuse):
+    """The tests run offline, so the hub cannot be reached."""
+    hub = 'data.source={"kind": "hub", "name": "stanfordnlp/imdb"}'
+    refuse(["stanfordnlp/imdb", "hub", "network"], "train", "config.yaml", hub)
+
+
+@pytest.fixture
+def package_index(work, monkeypatch):
+    """A package index on this machine with one wheel, which holds train.csv; yields the override that names it."""
+    wheel = io.BytesIO()
+    with ZipFile(wheel, "w") as archive:
+        archive.writestr("animals/train.csv", ROWS)
+    name = "animals-1.0-py3-none-any.whl"
+
+    class Index(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = wheel.getvalue() if self.path.endswith(name) else f'<!DOCTYPE html><a href="/{name}">{name}</a>'.encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/zip" if self.path.endswith(name) else "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Index) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
+        monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+        source = {"kind": "package", "package": "animals", "version": "1.0", "file": name, "sha256": "0" * 64}
+        yield "data.source=" + json.dumps({**source, "train": [{"path": "animals/train.csv"}]})
+        server.shutdown()
+
+
+def test_a_checksum_that_does_not_match(refuse, package_index):
+    refuse(
+        ["checksum of animals-1.0-py3-none-any.whl does not match", "data.source.sha256", "discarded"],
+        "train",
+        "config.yaml",
+        package_index,
+    )
+
+
+@pytest.fixture
+def finished(work, command, capsys):
+    """A finished run in runs/tiny."""
+    assert command("train", "config.yaml") == 0
+    capsys.readouterr()
+    return work / "runs" / "tiny"
+
+
+def test_a_run_directory_of_another_config(finished, refuse, command):
+    """Refused with the keys that differ, unless only harmless ones do."""
+    refuse(["runs/tiny", "another config", "model.feed_forward", "--run-dir"], "train", "config.yaml", "model.feed_forward=32")
+    assert command("train", "config.yaml", "training.log_every=3") == 0
+    refuse(["runs/tiny already holds a run", "--run-dir"], "train", "config.yaml", "--resume", "never")
+    refuse(["elsewhere", "no run to resume", "--resume"], "train", "config.yaml", "--run-dir", "elsewhere", "--resume", "require")
+    (finished.parent / "precious").mkdir()
+    (finished.parent / "precious" / "file").write_text("mine")
+    refuse(["runs/precious", "not a run directory", "--run-dir"], "train", "config.yaml", "--run-dir", "runs/precious")
+
+
+@pytest.mark.parametrize("name", ["evaluate", "predict"])
+def test_directories_that_hold_no_finished_run(work, finished, refuse, name):
+    refuse(["runs/other", "not a run directory", "runs/NAME"], name, "runs/other")
+    (finished / "summary.json").unlink()
+    refuse(["runs/tiny", "has not ended", "train.py"], name, "runs/tiny")
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_disk_that_is_full_before_the_first_step(refuse, monkeypatch):
+    monkeypatch.setattr(os, "fsync", full_disk)
+    refuse(["runs/tiny", "No space left on device", "make room", "--run-dir"], "train", "config.yaml")
+
+
+def test_a_disk_that_is_full_at_a_checkpoint(work, command, capsys, monkeypatch):
+    """The run is refused before anything of the checkpoint is written, and the same command goes on once there is room."""
+    usage = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(path)._replace(free=2**20))
+    assert command("train", "config.yaml") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: a checkpoint could not be written to")
+    assert "No space left on device: it needs" in error
+    assert "run the same command again" in error
+    assert not any((work / "runs" / "tiny" / "checkpoints").iterdir())
+    monkeypatch.undo()
+    monkeypatch.chdir(work)
+    assert command("train", "config.yaml") == 0
+
+
+def test_a_disk_that_is_full_in_a_librarys_writer(capsys):
+    """Orbax's writer tells of a full disk in words alone, and others without a RunError around it."""
+    for error in (RunError("no checkpoint"), OSError(errno.ENOSPC, "No space left on device")):
+        error.__cause__ = ValueError("RESOURCE_EXHAUSTED: Failed to write 9 bytes: No space left on device [os_error_code='28']")
+
+        def fail(error=error):
+            raise error
+
+        with pytest.raises(SystemExit) as leaving:
+            run_command(fail)
+        assert leaving.value.code == 2
+        assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_hostile_texts_train_and_predict(work, command, capsys):
+    """Empty, enormous, all unknown, full of control characters: not one of them stops a training."""
+    hostile = [
+        "",
+        "x" * 100_000,
+        "wort " * 20_000,
+        "未知 🦆",
+        "\x00\x01\x1b[31m\x7f\u200b\u2028",
+        "[CLS] [PAD] [MASK]",
+        "e" + "\u0301" * 999,
+    ]
+    rows = [{"text": text, "label": label} for text in hostile for label in ("cat", "dog")]
+    (work / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    overrides = ["data.source.train=[{path: train.jsonl}]", "data.source.test=[{path: train.jsonl}]"]
+    assert command("train", "config.yaml", *overrides) == 0
+    summary = json.loads((work / "runs" / "tiny" / "summary.json").read_text())
+    assert summary["test"]["accuracy"] == 0.5
+    capsys.readouterr()
+    assert command("predict", "runs/tiny", *hostile) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(hostile)
+    assert command("evaluate", "runs/tiny") == 0
