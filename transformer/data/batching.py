@@ -34,25 +34,25 @@ def batch_shapes(lengths: Int[np.ndarray, " examples"], batching: Batching, maxi
     By dynamic programming: the best g lengths up to c are some best g - 1 lengths up to b < c, and c.
     """
     longest = int(min(max(lengths, default=1), maximum_length))
-    limits = np.minimum(np.arange(1, -(-longest // LENGTH_MULTIPLE) + 1) * LENGTH_MULTIPLE, maximum_length)
+    limits = np.minimum(np.arange(1, max(-(-longest // LENGTH_MULTIPLE), 1) + 1) * LENGTH_MULTIPLE, maximum_length)
     upto = np.searchsorted(np.sort(lengths), limits, side="right")
     upto[-1] = len(lengths)
-    # computed[b, c]: tokens computed for the texts longer than limit b - 1 and no longer than limit c, each padded to limit c.
+    # computed[b, c]: tokens computed for the texts that limit b - 1 does not hold and limit c does, each padded to limit c.
     before = np.concatenate([[0], upto[:-1]])
-    computed = np.where(before[:, None] <= upto[None, :], (upto[None, :] - before[:, None]) * limits[None, :], 0).astype(np.float64)
+    computed = (upto[None, :] - before[:, None]) * limits[None, :].astype(np.float64)
     computed[np.tril_indices(len(limits), -1)] = np.inf
-    best, choices = computed[0], []
+    best, firsts = computed[0], []
     for _ in range(min(batching.length_groups, len(limits)) - 1):
         candidates = np.concatenate([[np.inf], best[:-1]])[:, None] + computed
-        choice = np.where(candidates.min(axis=0) < best, candidates.argmin(axis=0), 0)
+        # Where the last group begins; 0 where one group more saves nothing.
+        firsts.append(np.where(candidates.min(axis=0) < best, candidates.argmin(axis=0), 0))
         best = np.minimum(best, candidates.min(axis=0))
-        choices.append(choice)
-    chosen, last = [], len(limits) - 1
-    for choice in [*reversed(choices), np.zeros(len(limits), int)]:
-        chosen.append(int(limits[last]))
-        if choice[last] == 0:
-            break
-        last = int(choice[last]) - 1
+    last = len(limits) - 1
+    chosen = [int(limits[last])]
+    for first in reversed(firsts):
+        if first[last]:
+            last = int(first[last]) - 1
+            chosen.append(int(limits[last]))
     return tuple((_rows(length, batching), length) for length in reversed(chosen))
 
 
@@ -140,7 +140,7 @@ def _plan(
     only the last batch of all has rows without an example.
     """
     order = order[np.argsort(lengths[order], kind="stable")]
-    ends = np.searchsorted(lengths[order], [length for _, length in shapes], side="right")
+    ends = np.searchsorted(lengths[order], [length for _, length in shapes], side="right").tolist()
     batches: list[PlannedBatch] = []
     begin = 0
     for shape, ((rows, _), end) in enumerate(zip(shapes, ends, strict=True)):

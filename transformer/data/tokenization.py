@@ -1,5 +1,6 @@
 """Tokenizers: trained on the training split, or read from a `tokenizer.json`; and texts as flat arrays of tokens."""
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from transformer.data.sources import Text
 UNKNOWN = "[UNK]"
 SPECIAL = ["[PAD]", UNKNOWN, "[CLS]", "[SEP]", "[MASK]"]
 SPACE = "▁"  # what the Metaspace pre-tokenizer writes for a space
+ENDLESS_WORD = re.compile(r"\S{256}")
+CHARACTERS_TO_TRAIN_ON = 100_000
+CHARACTERS_PER_TOKEN = 64
 TEXTS_AT_ONCE = 4096
 BYTES = 256
 
@@ -96,7 +100,7 @@ def train_tokenizer(config: TrainedTokenizer, texts: Sequence[Text]) -> Tokenize
     if config.vocabulary_size < smallest:
         raise UsageError(f"tokenizer.kind={config.kind} needs tokenizer.vocabulary_size={smallest} or more, not {config.vocabulary_size}")
     tokenizer = _untrained(config)
-    tokenizer.train_from_iterator(_parts(texts), _trainer(config, tokenizer, texts), length=len(texts))
+    tokenizer.train_from_iterator(_trainable(texts), _trainer(config, tokenizer, texts), length=len(texts))
     if config.kind == "wordpiece":
         # Only now are the continuing characters pieces like any other and no special tokens, which would be found in the raw text.
         trained, tokenizer = tokenizer, _untrained(config)
@@ -111,13 +115,18 @@ def train_tokenizer(config: TrainedTokenizer, texts: Sequence[Text]) -> Tokenize
 
 
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[Text], maximum_length: int) -> Split:
-    """Texts, or pairs of texts, as tokens: special tokens included, cut to the maximum length, labels all 0."""
+    """Texts, or pairs of texts, as tokens: special tokens included, cut to the maximum length, labels all 0.
+
+    Of a text, no more than 64 characters for each token of the maximum length are looked at.
+    """
     tokenizer.no_padding()
     tokenizer.enable_truncation(maximum_length)
     pairs = bool(texts) and isinstance(texts[0], tuple)
     tokens, lengths, starts = [np.zeros(0, np.int32)], [], []
     for begin in range(0, len(texts), TEXTS_AT_ONCE):
-        for encoding in tokenizer.encode_batch_fast(texts[begin : begin + TEXTS_AT_ONCE]):
+        # No tokenizer's tokens are that long on average, and the library would work through all of a text of megabytes before it cuts.
+        batch = [_cut(text, maximum_length * CHARACTERS_PER_TOKEN) for text in texts[begin : begin + TEXTS_AT_ONCE]]
+        for encoding in tokenizer.encode_batch_fast(batch):
             ids = np.asarray(encoding.ids, np.int32)
             tokens.append(ids)
             lengths.append(len(ids))
@@ -136,10 +145,17 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[Text], maximum_length: in
 
 def _parts(texts: Sequence[Text]) -> Iterator[str]:
     for text in texts:
-        if isinstance(text, str):
-            yield text
-        else:
-            yield from text
+        yield from [text] if isinstance(text, str) else text
+
+
+def _trainable(texts: Sequence[Text]) -> Iterator[str]:
+    # Trainers take time that grows with the square of a word's length: a megabyte without a space would take minutes.
+    for part in _parts(texts):
+        yield ENDLESS_WORD.sub(r"\g<0> ", part[:CHARACTERS_TO_TRAIN_ON])
+
+
+def _cut(text: Text, characters: int) -> Text:
+    return text[:characters] if isinstance(text, str) else (text[0][:characters], text[1][:characters])
 
 
 def _untrained(config: TrainedTokenizer) -> Tokenizer:
