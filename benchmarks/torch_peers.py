@@ -91,6 +91,6 @@ def competitor(model: nn.Module, precision: str, compiled: bool, work: dict[str,
                 loss = objective(tokens, mask, labels)
                 loss.backward()
                 optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return Competitor(run, sum(parameter.numel() for parameter in model.parameters()), batches)
