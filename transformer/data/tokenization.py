@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from transformer.config.errors import UsageError
@@ -50,7 +50,7 @@ NAMES = {
 class Split:
     """Tokenized texts, one after the other in a flat array."""
 
-    tokens: Int[np.ndarray, " tokens"]
+    tokens: Integer[np.ndarray, " tokens"]
     offsets: Int[np.ndarray, " boundaries"]
     """Where each text begins in `tokens`; at the end, where the last one ends."""
     labels: Int[np.ndarray, " examples"]
