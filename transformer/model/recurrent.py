@@ -13,16 +13,15 @@ from transformer.config import schema
 from transformer.model.dropout import dropout
 from transformer.model.embedding import Embedding
 from transformer.model.products import product
-from transformer.model.recurrent_scan import GRU, LSTM, RNN, recur
-
-CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+from transformer.model.recurrent_cells import CELLS
+from transformer.model.recurrent_scan import recur
 
 
 class RecurrentLayer(nnx.Module):
     """One direction of one layer.
 
-    Each gate has its own block of columns, drawn for itself: input weights by Glorot and Bengio (2010, equation 16), recurrent weights orthogonal
-    (Saxe et al. 2014). Biases start at zero, the LSTM's forget gate at one (Jozefowicz et al. 2015), so that it remembers at first.
+    Each gate's block of columns is drawn for itself: input weights by Glorot and Bengio (2010, equation 16), recurrent weights orthogonal
+    (Saxe et al. 2014). Biases start at zero, but the LSTM's forget gate at one (Jozefowicz et al. 2015), so that it remembers at first.
     """
 
     def __init__(
