@@ -1,6 +1,7 @@
 """From a config to tokenized splits: the whole way once, and after that out of the cache."""
 
 import importlib.metadata
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from transformer.data.tokenization import SpecialTokens, Split, encode_texts, re
 
 __all__ = ["Dataset", "SpecialTokens", "Split", "encode_texts", "load_dataset"]
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised by one whenever this package makes other arrays of the same input, so that old cache entries are not read."""
 
 
@@ -61,7 +62,7 @@ def load_dataset(config: Config, report: Callable[[str], None] = lambda _: None)
         report("tokenizing the texts")
         for name, rows in splits.items():
             _save(directory, name, rows, labels, trained, data.maximum_length)
-        trained.save(str(directory / "tokenizer.json"))
+        (directory / "tokenizer.json").write_text(trained.to_str(), encoding="utf-8")
         facts = {"splits": list(splits), "labels": labels, "test_rows_in_train": overlap, "notes": notes}
         (directory / "dataset.json").write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
 
@@ -77,7 +78,7 @@ def _tokenizer(config: Config, key: str, train: Rows, report: Callable[[str], No
 
     def write(directory: Path) -> None:
         report(f"training a {settings.kind} tokenizer on {len(train)} texts")
-        train_tokenizer(settings, train.texts).save(str(directory / "tokenizer.json"))
+        (directory / "tokenizer.json").write_text(train_tokenizer(settings, train.texts).to_str(), encoding="utf-8")
 
     return Tokenizer.from_file(str(cached("tokenizers", key, write) / "tokenizer.json"))
 
@@ -90,7 +91,10 @@ def _save(directory: Path, name: str, rows: Rows, labels: list[str], tokenizer: 
         split = replace(split, tokens=split.tokens.astype(np.uint16))
     for array in ("tokens", "offsets", "labels", "pair_starts"):
         if (values := getattr(split, array)) is not None:
-            np.save(directory / f"{name}-{array}.npy", values)
+            # Not straight into the file: NumPy then hides that a disk is full behind an error without number.
+            content = io.BytesIO()
+            np.save(content, values)
+            (directory / f"{name}-{array}.npy").write_bytes(content.getbuffer())
 
 
 def _open(directory: Path) -> Dataset:

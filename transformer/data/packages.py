@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import importlib.util
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -96,20 +97,20 @@ def download(source: PackageSource, path: Path) -> None:
 
 
 def _pip_settings() -> dict[str, str]:
-    """Options that pip would use; environment variables come over files, and a command's own section over the global one."""
-    if importlib.util.find_spec("pip"):
-        command = [sys.executable, "-m", "pip"]
-    elif pip := shutil.which("pip"):
-        command = [pip]
-    else:
-        return {}
-    lines = subprocess.run([*command, "config", "list"], capture_output=True, text=True, check=False).stdout.splitlines()
+    """Options that pip would use: environment variables come over files, and a command's own section over the global one."""
+    command = [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else [shutil.which("pip") or ""]
+    lines: list[str] = []
+    if command[0]:
+        lines = subprocess.run([*command, "config", "list"], capture_output=True, text=True, check=False).stdout.splitlines()
     settings: dict[str, str] = {}
-    for section in ("global", "install", ":env:"):
+    for section in ("global.", "install."):
         for line in lines:
             key, equals, value = line.partition("=")
-            if equals and key.startswith(f"{section}."):
-                settings[key.removeprefix(f"{section}.")] = str(ast.literal_eval(value))
+            if equals and key.startswith(section):
+                settings[key.removeprefix(section)] = str(ast.literal_eval(value))
+    for key in ("index-url", "extra-index-url", "cert"):
+        if value := os.environ.get(f"PIP_{key.upper().replace('-', '_')}"):
+            settings[key] = value
     return settings
 
 
