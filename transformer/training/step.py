@@ -1,6 +1,7 @@
 """The training step: one function for every model and objective."""
 
 import dataclasses
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ Parameters = Any
 """The model's parameters: the `nnx.State` that `nnx.split` gives, a pytree of float32 arrays."""
 
 
+# JAX builds these two with other leaves than arrays (shapes, shardings, what `lower` knows of its arguments), so tests must not check them.
+@typing.no_type_check
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
@@ -33,6 +36,7 @@ class TrainState:
         return self.parameters if self.average is None else self.average
 
 
+@typing.no_type_check
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class StepMetrics:
