@@ -1,9 +1,9 @@
 """A recurrent network over all steps, with a backward pass written by hand.
 
 Arrays are time-major, [length, batch, ...], so that each step reads and writes whole blocks. The product of the inputs with their weights
-comes from outside, made for all steps at once. Automatic differentiation of the scan would make one small product a step for the gradient of
-the recurrent weights, and sum them. Here the reverse scan only collects the gradient of every step's gates, and one large product after it
-does the rest.
+comes from outside, made for all steps at once. Automatic differentiation of the scan would make one small product a step for the gradient
+of the recurrent weights, and sum them. Here the reverse scan only collects the gradient of every step's gates, and one large product after
+it does the rest.
 """
 
 from functools import partial
