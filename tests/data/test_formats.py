@@ -14,10 +14,10 @@ from transformer.config.schema import File, Files
 from transformer.data.formats import checked_label, checked_text, read_rows
 
 
-def rows(content: bytes | str, name: str, columns: list[str], **settings: object) -> list[tuple[object, ...]]:
+def rows(content: bytes | str, name: str, wanted: list[str], **settings: object) -> list[tuple[object, ...]]:
     files = Files(train=[File(path=name)], **settings)  # type: ignore[arg-type]
     content = content.encode() if isinstance(content, str) else content
-    return [row for _, row in read_rows(content, name, columns, files)]
+    return [row for _, row in read_rows(content, name, wanted, files)]
 
 
 def test_csv_fields_may_be_quoted_hold_line_ends_and_follow_a_byte_order_mark() -> None:
@@ -94,7 +94,11 @@ def test_what_cannot_be_read_is_named(content: str, name: str, message: str) -> 
 
 
 def test_text_that_is_not_in_its_encoding_is_refused() -> None:
-    for name, content in (("x.csv", b"text\ngood\nb\xffd\n"), ("x.jsonl", b'{"text": "good"}\n{"text": "b\xffd"}\n'), ("x.txt", b"good\nb\xffd")):
+    for name, content in (
+        ("x.csv", b"text\ngood\nb\xffd\n"),
+        ("x.jsonl", b'{"text": "good"}\n{"text": "b\xffd"}\n'),
+        ("x.txt", b"good\nb\xffd"),
+    ):
         (good,), (bad,) = rows(content, name, ["text"])
         assert checked_text(good, "row 1") == "good"
         with pytest.raises(UsageError, match=r"row 2 is not valid text.*data\.source\.encoding"):

@@ -109,8 +109,8 @@ def _pip_settings() -> dict[str, str]:
             if equals and key.startswith(section):
                 settings[key.removeprefix(section)] = str(ast.literal_eval(value))
     for key in ("index-url", "extra-index-url", "cert"):
-        if value := os.environ.get(f"PIP_{key.upper().replace('-', '_')}"):
-            settings[key] = value
+        if from_environment := os.environ.get(f"PIP_{key.upper().replace('-', '_')}"):
+            settings[key] = from_environment
     return settings
 
 

@@ -100,7 +100,14 @@ def train_tokenizer(config: TrainedTokenizer, texts: Sequence[Text]) -> Tokenize
     if config.vocabulary_size < smallest:
         raise UsageError(f"tokenizer.kind={config.kind} needs tokenizer.vocabulary_size={smallest} or more, not {config.vocabulary_size}")
     tokenizer = _untrained(config)
-    tokenizer.train_from_iterator(_trainable(texts), _trainer(config, tokenizer, texts), length=len(texts))
+    trainer = _trainer(config, tokenizer, texts)
+    try:
+        tokenizer.train_from_iterator(_trainable(texts), trainer, length=len(texts))
+    except Exception as error:  # the library's own; unigram keeps every character and has no room for more of them than pieces
+        raise UsageError(
+            f"cannot train a {config.kind} tokenizer of {config.vocabulary_size} pieces: {error}; raise "
+            "tokenizer.vocabulary_size, or set tokenizer.kind=character or byte"
+        ) from error
     if config.kind == "wordpiece":
         # Only now are the continuing characters pieces like any other and no special tokens, which would be found in the raw text.
         trained, tokenizer = tokenizer, _untrained(config)
