@@ -78,10 +78,10 @@ def test_log_loss_is_the_mean_negative_log_likelihood() -> None:
 
 
 def test_calibration_error_of_a_known_case() -> None:
-    """Eight texts at confidence 0.75, of which four are right, and two at 1.0, both right: 0.8 x 0.25 + 0.2 x 0."""
-    probabilities = np.array([[0.75, 0.25]] * 8 + [[0.0, 1.0]] * 2)
+    """Eight texts at confidence 0.75, of which four are right, and two at 0.55, both right: 0.8 x 0.25 + 0.2 x 0.45, not cancelled."""
+    probabilities = np.array([[0.75, 0.25]] * 8 + [[0.45, 0.55]] * 2)
     labels = np.array([0, 1] * 4 + [1, 1])
-    assert expected_calibration_error(probabilities, labels) == pytest.approx(0.2)
+    assert expected_calibration_error(probabilities, labels) == pytest.approx(0.29)
 
 
 def test_calibration_error_vanishes_where_confidence_is_the_truth() -> None:
