@@ -27,16 +27,22 @@ def keep_mask(shape: tuple[int, ...], rate: float, key: Key[Array, ""]) -> Bool[
 
 
 def random_bits(shape: tuple[int, ...], key: Key[Array, ""]) -> UInt32[Array, "..."]:
-    """32 bits an element: the finaliser of MurmurHash3 (Appleby 2011) over the element's index and the words of the key.
+    """32 bits an element: the integer hash triple32 (Wellons 2018) over the element's index and the words of the key.
 
-    Elements that lie 2**32 apart share their bits.
+    MurmurHash3's finaliser, a round shorter, fails the tests of independence. Elements that lie 2**32 apart share their bits.
     """
     words = jax.random.key_data(key).astype(jnp.uint32)
-    bits = _indices(shape) ^ words[0]
-    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
-    # Were all of the key added before the hash, two keys that differ in low bits only would give the same bits in another order.
-    bits = (bits ^ (bits >> 13) ^ words[-1]) * jnp.uint32(0xC2B2AE35)
-    return bits ^ (bits >> 16)
+    second = _hash(words[-1], words[0])
+    first = _hash(words[0], second)
+    return _hash(_indices(shape) ^ first, second)
+
+
+def _hash(bits: UInt32[Array, "*shape"], word: UInt32[Array, ""]) -> UInt32[Array, "*shape"]:
+    bits = (bits ^ (bits >> 17)) * jnp.uint32(0xED5AD4BB)
+    # The word comes in here because, at the start, two words that differ in low bits only would give the same bits in another order.
+    bits = (bits ^ (bits >> 11) ^ word) * jnp.uint32(0xAC4C1B51)
+    bits = (bits ^ (bits >> 15)) * jnp.uint32(0x31848BAB)
+    return bits ^ (bits >> 14)
 
 
 def _indices(shape: tuple[int, ...]) -> UInt32[Array, "..."]:

@@ -59,8 +59,9 @@ def _dot(a: Array, b: Array, a_axis: int, b_axis: int) -> Array:
 
 
 def _dot_transposed(a: Array, b: Array) -> Array:
-    # aᵀ b. The narrower operand is the one to transpose.
-    if a.shape[-1] <= b.shape[-1]:
+    # aᵀ b. The narrower operand is cheaper to transpose; but with leading axes, JAX 0.10 folds the transpose of a pinned product into the
+    # product all the same, and aborts ("IsMonotonicWithDim0Major").
+    if a.ndim > 2 or a.shape[-1] <= b.shape[-1]:
         return _dot(_row_major(a.mT), b, -1, -2)
     return _row_major(_dot(_row_major(b.mT), a, -1, -2)).mT
 
