@@ -20,12 +20,12 @@ lint: environment
 docs: environment
 	.venv/bin/python scripts/generate_reference.py
 
-# The peers (PyTorch, Hugging Face) get an environment of their own, under Python 3.11 where there is one: JAX's newest version has left it, so
-# that this project is measured on two versions of JAX. PEER_PYTHON=/path/to/python chooses another.
+# The peers (PyTorch, Hugging Face) get an environment of their own, under Python 3.11 where there is one: it has an older JAX, so that this
+# project is measured on two. PEER_PYTHON=/path/to/python chooses another; ARGUMENTS=--help tells what can be measured.
 PEER_PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11)
 bench: environment
 	@PYTHON=$(PEER_PYTHON) EXTRAS=parity sh scripts/set_up.sh .venv-parity
-	.venv/bin/python -m benchmarks $(TABLES)
+	.venv/bin/python -m benchmarks $(ARGUMENTS)
 
 environment:
 	@sh scripts/set_up.sh

@@ -48,6 +48,7 @@ def transformer_table(size: str, dropout: float) -> Table:
     torch, flax = "benchmarks.torch_peers:transformer", "benchmarks.flax_peers:transformer"
     rows = [
         Row("PyTorch `nn.TransformerEncoder`, eager", torch, TORCH),
+        Row("PyTorch, eager, freed memory kept as here", torch, TORCH, {"keep_memory": True}),
         Row("PyTorch, `torch.compile`", torch, TORCH, {"compiled": True}),
         Row("PyTorch, bfloat16 autocast", torch, TORCH, {"precision": "bfloat16"}),
         Row("PyTorch, bfloat16 autocast, `torch.compile`", torch, TORCH, {"precision": "bfloat16", "compiled": True}),
