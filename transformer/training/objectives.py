@@ -17,7 +17,7 @@ Objective = Callable[[nnx.Module, Batch, Key[Array, ""]], Float[Array, ""]]
 """(model, batch, key) -> the loss summed over the batch's real examples."""
 
 
-def model_inputs(batch: Batch) -> dict[str, Array]:
+def model_inputs(batch: Batch) -> dict[str, Any]:
     """The entries of a batch that a model reads."""
     return {name: batch[name] for name in ("tokens", "segments", "positions", "types") if name in batch}
 
@@ -52,7 +52,7 @@ def build_objective(config: schema.Classification, special: SpecialTokens) -> Ob
         inputs = model_inputs(batch)
         if config.token_masking:
             inputs["tokens"] = mask_tokens(inputs["tokens"], special, config.token_masking, mask_key)
-        logits = model(**inputs, key=dropout_key)  # type: ignore[operator]  # every model of ours is callable
+        logits = model(**inputs, key=dropout_key)
         return classification_loss(logits, batch["labels"], batch["weights"], config.label_smoothing)
 
     return objective
