@@ -75,6 +75,12 @@ def test_case_is_lowered_only_where_the_config_says_so(kind: str) -> None:
         assert (upper == lower) == lowercase
 
 
+@each_kind
+def test_accents_are_kept(kind: str) -> None:
+    with_accent, without = (encode_texts(TOKENIZERS[kind], [text], 50).tokens.tolist() for text in ("café", "cafe"))
+    assert with_accent != without
+
+
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe", "character"])
 def test_rare_pieces_are_unknown(kind: str) -> None:
     texts = [*TEXTS, "µ"]
@@ -152,3 +158,6 @@ def test_a_tokenizer_file_that_is_missing_broken_or_without_special_tokens_is_an
     plain.pre_tokenizer = pre_tokenizers.Whitespace()
     with pytest.raises(UsageError, match=r"plain has no padding token \(\[PAD\] or <pad>\)"):
         special_tokens(plain, "plain")
+    Tokenizer(models.WordLevel({"[UNK]": 0, "word": 7}, unk_token="[UNK]")).save(str(tmp_path / "gaps.json"))
+    with pytest.raises(UsageError, match=r"gaps\.json has gaps in its vocabulary: 2 entries, but indices up to 7"):
+        read_tokenizer(TokenizerFile(path=str(tmp_path / "gaps.json")))

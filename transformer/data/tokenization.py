@@ -85,9 +85,15 @@ def read_tokenizer(config: TokenizerFile) -> Tokenizer:
     if not path.is_file():
         raise UsageError(f"there is no tokenizer file {path.absolute()}; correct tokenizer.path")
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:
         raise UsageError(f"{path} is not a tokenizer.json of the tokenizers library: {error}") from error
+    if (last := max(tokenizer.get_vocab().values(), default=-1)) >= tokenizer.get_vocab_size():
+        # An embedding has as many rows as the vocabulary has entries, and JAX reads past its end without an error.
+        raise UsageError(
+            f"{path} has gaps in its vocabulary: {tokenizer.get_vocab_size()} entries, but indices up to {last}; renumber them"
+        )
+    return tokenizer
 
 
 def train_tokenizer(config: TrainedTokenizer, texts: Sequence[Text]) -> Tokenizer:
