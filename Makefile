@@ -9,7 +9,7 @@ train: environment
 	.venv/bin/python train.py configs/quickstart.yaml
 
 test: environment
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: environment
 	.venv/bin/python -m ruff check
