@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -130,6 +131,8 @@ def test_answers_come_while_the_input_is_still_open(trained, command, monkeypatc
         with os.fdopen(answered_reading) as answered, os.fdopen(writing, "wb", buffering=0) as texts:
             for text in (FISH, DOG):
                 texts.write(f"{text}\n".encode())
+                if not select.select([answered], [], [], 60)[0]:
+                    return
                 received.append(json.loads(answered.readline())["label"])
 
     talk = threading.Thread(target=converse)
@@ -175,12 +178,21 @@ def test_a_directory_that_is_no_run_is_refused(command, capsys, tmp_path):
     assert str(tmp_path) in capsys.readouterr().err
 
 
-def test_the_stream_is_read_as_bytes(trained, command, capsys):
-    """A line that is cut by the size of a read is put together again."""
+class Slow(io.BytesIO):
+    """A stream that gives three bytes a read."""
 
-    class Slow(io.BytesIO):
-        def read1(self, _):
-            return super().read1(3)
+    def read1(self, _):
+        return super().read1(3)
 
-    assert command("predict", trained / "good", stdin=io.TextIOWrapper(Slow(f"{FISH}\n{DOG}".encode()))) == 0
-    assert [line["label"] for line in answers(capsys.readouterr().out)] == ["[bold]魚", "dog"]
+
+def test_a_line_that_is_cut_by_the_size_of_a_read_is_put_together_again(trained, command, capsys):
+    assert command("predict", trained / "good", stdin=io.TextIOWrapper(Slow(f"{FISH}\n{DOG}\n".encode() + b"caf\xe9"))) == 2
+    output = capsys.readouterr()
+    assert [line["label"] for line in answers(output.out)] == ["[bold]魚", "dog"]
+    assert "line 3 of standard input" in output.err
+
+
+def test_line_ends_are_no_part_of_a_text(load_script):
+    read = []
+    load_script("predict")._answer_lines([b"one\r", b" two ", b"\r"], 1, False, read.extend)
+    assert read == ["one", " two ", ""]
