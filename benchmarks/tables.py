@@ -10,6 +10,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "mini": {"width": 256, "layers": 4, "heads": 4, "feed_forward": 1024},
 }
 TEXT_LENGTH = 512
+LENGTH_GROUPS = 16
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def text_table(name: str, config: str, size: str) -> Table:
         Row("Hugging Face BERT, padded to the batch's longest", bert, HUGGING_FACE, random),
         Row("Hugging Face BERT, the same, bfloat16 autocast", bert, HUGGING_FACE, {**random, "precision": "bfloat16"}),
         ours("padded to the batch's longest", "float32", "random_order_64"),
-        ours("length groups", "float32", "grouped"),
-        ours("length groups, bfloat16", "bfloat16", "grouped"),
+        ours(f"{LENGTH_GROUPS} length groups", "float32", "grouped"),
+        ours(f"{LENGTH_GROUPS} length groups, bfloat16", "bfloat16", "grouped"),
     ]
     settings = {**SIZES[size], "dropout": 0.1, "vocabulary": VOCABULARY, "length": TEXT_LENGTH}
     return Table(f"{name}, at most {TEXT_LENGTH} tokens, {_described(size)}, dropout 0.1", rows, settings, config)

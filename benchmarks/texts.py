@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.tables import LENGTH_GROUPS, VOCABULARY
 from benchmarks.work import CLASSES, Batch, save_batches
 from transformer.config.load import load_config
 from transformer.data.batching import TrainingBatches, batch_shapes
@@ -38,8 +39,16 @@ def _padded(split: Split, rows: np.ndarray, length_multiple: int) -> Batch:
 
 def main(config_path: str, maximum_length: str, steps: str, directory: str) -> None:
     """Load the config's data and write the three plans."""
-    # The budget must hold a few of the longest texts, whatever the config trains with.
-    config = load_config(config_path, [f"data.maximum_length={maximum_length}", f"batching.tokens={8 * int(maximum_length)}"])
+    # The config gives the texts; what the figures depend on is the same for all configs.
+    config = load_config(
+        config_path,
+        [
+            f"data.maximum_length={maximum_length}",
+            f"tokenizer.vocabulary_size={VOCABULARY}",
+            f"batching.tokens={8 * int(maximum_length)}",
+            f"batching.length_groups={LENGTH_GROUPS}",
+        ],
+    )
     dataset = load_dataset(config)
     shapes = batch_shapes(dataset.train.lengths, config.batching, config.data.maximum_length)
     batches = TrainingBatches(dataset.train, dataset.special, shapes, config.seed)
