@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from transformer.config.errors import RunError, UsageError
+from transformer.data.dataset import load_dataset
 from transformer.evaluation.metrics import scores
 from transformer.training import loop
 from transformer.training.experiment import build_experiment
@@ -37,7 +38,8 @@ def never_stopped(make_config, tmp_path_factory):
 
 
 def test_learns_and_leaves_what_the_contract_says(make_config, tmp_path):
-    summary = train(make_config(), tmp_path / "run", score=scores)
+    config = make_config(training={"epochs": 12})
+    summary = train(config, tmp_path / "run", score=scores)
     assert summary["test"]["accuracy"] > 0.9
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
@@ -46,8 +48,8 @@ def test_learns_and_leaves_what_the_contract_says(make_config, tmp_path):
     assert json.loads((tmp_path / "run" / "labels.json").read_text()) == ["alpha", "beta", "gamma"]
     assert set(summary["seconds"]) >= {"total", "compile", "train", "evaluate", "data"}
     run = load_run(tmp_path / "run")
-    test = build_experiment(make_config(), print).dataset.test
-    assert scores(run.predict(test), test.labels) == summary["test"]
+    test = load_dataset(config).test
+    assert scores(run.predictor(test.lengths)(run.parameters, test), test.labels) == pytest.approx(summary["test"], rel=1e-5)
 
 
 @pytest.mark.parametrize("stops", [[1], [5], [6, 7], [2, 11, 12]])
@@ -97,7 +99,7 @@ def test_resume_choices(make_config, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_is_named_and_the_last_good_checkpoint_kept(make_config, tmp_path):
-    config = make_config(optimizer={"learning_rate": 1e30}, training={"gradient_clip": None, "checkpoint_every": 1, "average_decay": 0.0})
+    config = make_config(optimizer={"learning_rate": 1e30}, schedule={"kind": "constant"}, training={"gradient_clip": None, "checkpoint_every": 1, "average_decay": 0.0})
     with pytest.raises(RunError, match=r"not finite at step \d+.*learning rate 1e\+30, batch \d+ of epoch 1"):
         train(config, tmp_path / "run", score=scores)
     kept = [path for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()]
@@ -111,10 +113,15 @@ def test_early_stopping_ends_the_run_at_the_best(make_config, tmp_path):
     assert summary["steps"] - summary["best_step"] == 4
 
 
-def test_compiles_once_for_each_shape(make_config, tmp_path):
-    experiment = build_experiment(make_config(), print)
+def test_compiles_once_for_each_shape(make_config, tmp_path, monkeypatch):
+    experiments = []
+    build = loop.build_experiment
+    monkeypatch.setattr(loop, "build_experiment", lambda *arguments: experiments.append(build(*arguments)) or experiments[-1])
     train(make_config(training={"epochs": 8}), tmp_path / "run", score=scores)
+    (experiment,) = experiments
     assert len(experiment.batches.shapes) == 2
+    assert len(experiment.step.executables) == 2
+    assert experiment.predictor.compilations == 2
 
 
 def test_wrong_warm_up_is_told_before_anything_is_written(make_config, tmp_path):

@@ -165,7 +165,7 @@ def _steps(
         return state, progress
     batches = _on_device(experiment, progress.step)
     for step in range(progress.step + 1, experiment.steps + 1):
-        with stopwatch.measure("data"):
+        with stopwatch.measure("wait"):
             batch, real_tokens = next(batches)
         executable = experiment.step.executable(state, batch, stopwatch)
         with stopwatch.measure("train"):

@@ -49,6 +49,11 @@ class Predictor:
             zeros = np.zeros((rows, length), np.int32)
             self._step(parameters, split_rows({"tokens": zeros, "segments": zeros, "positions": zeros}, self._mesh))
 
+    @property
+    def compilations(self) -> int:
+        """How many programs were compiled."""
+        return int(self._step._cache_size())
+
     def __call__(self, parameters: Parameters, split: Split) -> Float[np.ndarray, "examples classes"]:
         """Class probabilities of every example of the split."""
         dispatched = []

@@ -19,7 +19,7 @@ def show_summary(summary: dict[str, Any], directory: Path) -> None:
     figures.add_row(
         "time",
         f"{seconds['total']:.0f} s: training {seconds.get('train', 0):.0f}, compilation {seconds.get('compile', 0):.0f}, "
-        f"evaluation {seconds.get('evaluate', 0):.0f}, data {seconds.get('data', 0):.0f}",
+        f"evaluation {seconds.get('evaluate', 0):.0f}, data {seconds.get('data', 0):.0f}, waiting for batches {seconds.get('wait', 0):.1f}",
     )
     if seconds.get("train"):
         figures.add_row("real tokens a second", f"{tokens['real'] / seconds['train']:,.0f} ({tokens['real'] / tokens['computed']:.1%} not padding)")

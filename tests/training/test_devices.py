@@ -1,0 +1,53 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from transformer.config.errors import UsageError
+from transformer.config.load import dump_config
+from transformer.training import devices
+
+ROOT = Path(__file__).parents[2]
+TRAINING = """
+import sys
+from pathlib import Path
+import jax
+from transformer.config.load import load_config
+from transformer.evaluation.metrics import scores
+from transformer.training.loop import train
+assert jax.device_count() == int(sys.argv[3])
+train(load_config(sys.argv[1]), Path(sys.argv[2]), score=scores)
+"""
+
+
+def losses(config, directory, count):
+    finished = subprocess.run(
+        [sys.executable, "-c", TRAINING, str(config), str(directory), str(count)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_eight_devices_have_the_losses_of_one(make_config, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(dump_config(make_config(training={"log_every": 1, "epochs": 2, "average_decay": 0.0, "accumulation": 1})))
+    one, eight = losses(config, tmp_path / "one", 1), losses(config, tmp_path / "eight", 8)
+    assert [(a["step"], a["split"]) for a in one] == [(b["step"], b["split"]) for b in eight]
+    assert len(one) > 8
+    for a, b in zip(one, eight, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
+
+
+def test_devices_that_do_not_divide_the_rows_are_told(monkeypatch):
+    monkeypatch.setattr(devices.jax, "device_count", lambda: 3)
+    with pytest.raises(UsageError, match="row_multiple=3"):
+        devices.data_mesh(8)
