@@ -99,7 +99,11 @@ def test_resume_choices(make_config, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_is_named_and_the_last_good_checkpoint_kept(make_config, tmp_path):
-    config = make_config(optimizer={"learning_rate": 1e30}, schedule={"kind": "constant"}, training={"gradient_clip": None, "checkpoint_every": 1, "average_decay": 0.0})
+    config = make_config(
+        optimizer={"learning_rate": 1e30},
+        schedule={"kind": "constant"},
+        training={"gradient_clip": None, "checkpoint_every": 1, "average_decay": 0.0},
+    )
     with pytest.raises(RunError, match=r"not finite at step \d+.*learning rate 1e\+30, batch \d+ of epoch 1"):
         train(config, tmp_path / "run", score=scores)
     kept = [path for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()]

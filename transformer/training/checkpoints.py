@@ -1,7 +1,8 @@
 """Checkpoints, by Orbax; the one module that knows it.
 
-A checkpoint is a directory named after its step. Its item `parameters` holds the parameters that are evaluated (the moving average where there is
-one), and `training` the rest of what resuming needs. A save is written beside and renamed when complete, so a kill leaves the last one whole.
+A checkpoint is a directory named after its step. Its item `parameters` holds the parameters that are evaluated (the moving average where
+there is one), and `training` the rest of what resuming needs. A save is written beside and renamed when complete, so a kill leaves the
+last one whole.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ from orbax.checkpoint import v1 as orbax
 from transformer.config.errors import RunError
 from transformer.training.step import Parameters, TrainState
 
-# Each of Orbax's threads logs the traceback of a failed save, on a full disk dozens; `_explained` tells it once.
+# Each of Orbax's threads logs the traceback of a failed save, on a full disk dozens; `_Explained` tells it once.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
@@ -42,7 +43,7 @@ class Progress:
 
 
 @dataclasses.dataclass
-class _BestAndLatest(orbax.training.preservation_policies.PreservationPolicy):
+class _BestAndLatest(orbax.training.preservation_policies.PreservationPolicy):  # type: ignore[misc]  # Orbax has no types
     latest: int
     best_step: int | None = None
 
@@ -94,7 +95,7 @@ class Checkpoints:
         self._policy.best_step = progress.best_step
         # The step donates its state, so the writer gets arrays of its own.
         state = jax.tree.map(jnp.copy, state)
-        with _explained(self._checkpointer.directory):
+        with _Explained(self._checkpointer.directory):
             self.wait()
             _check_room(Path(self._checkpointer.directory), state)
             self._checkpointer.save_checkpointables_async(
@@ -126,7 +127,7 @@ class Checkpoints:
         Raises:
           RunError: it could not be written.
         """
-        with _explained(self._checkpointer.directory):
+        with _Explained(self._checkpointer.directory):
             self._checkpointer.wait()
 
 
@@ -144,7 +145,7 @@ def _check_room(directory: Path, state: TrainState) -> None:
         raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {room}")
 
 
-class _explained:
+class _Explained:
     def __init__(self, directory: Any) -> None:
         self.directory = directory
 

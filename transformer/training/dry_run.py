@@ -39,6 +39,7 @@ def dry_run(config: schema.Config) -> None:
         jax.block_until_ready(metrics)
         seconds[shape] = (time.perf_counter() - start) / TIMED_STEPS
         memory = executable.memory_analysis()
+        assert memory is not None, "this backend does not tell what a compiled step needs"
         needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
         memory_needed = max(memory_needed, needed)
         operations = (executable.cost_analysis() or {}).get("flops", float("nan"))

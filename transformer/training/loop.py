@@ -75,7 +75,8 @@ class LateMetrics:
             epoch, index = divmod(step - 1, self._experiment.batches.steps_per_epoch)
             raise RunError(
                 f"the loss or its gradient is not finite at step {step}: loss {figures['loss']}, gradient norm {figures['gradient_norm']}, "
-                f"learning rate {figures['learning_rate']:.3g}, batch {index + 1} of epoch {epoch + 1} ({shape[0]} rows of {shape[1]} tokens)\n"
+                f"learning rate {figures['learning_rate']:.3g}, batch {index + 1} of epoch {epoch + 1} "
+                f"({shape[0]} rows of {shape[1]} tokens)\n"
                 f"The last good checkpoint is kept. Try a lower rate, such as optimizer.learning_rate="
                 f"{self._experiment.config.optimizer.learning_rate / 3:.1g}, or more schedule.warmup_steps, in another --run-dir."
             )
@@ -229,5 +230,3 @@ def _announce(experiment: Experiment, parameters: dict[str, int], progress: Prog
 
 def _sum(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
     return {name: first.get(name, 0.0) + second.get(name, 0.0) for name in {**first, **second} if name != "total"}
-
-

@@ -36,9 +36,7 @@ def classification_loss(
     return jnp.sum(optax.softmax_cross_entropy(logits.astype(jnp.float32), targets) * weights)
 
 
-def mask_tokens(
-    tokens: Int[Array, "batch length"], special: SpecialTokens, rate: float, key: Key[Array, ""]
-) -> Int[Array, "batch length"]:
+def mask_tokens(tokens: Int[Array, "batch length"], special: SpecialTokens, rate: float, key: Key[Array, ""]) -> Int[Array, "batch length"]:
     """Replace each token that is not special by [MASK] with probability `rate`."""
     fixed = jnp.isin(tokens, jnp.array([special.padding, special.first, special.separator]))
     return jnp.where(jax.random.bernoulli(key, rate, tokens.shape) & ~fixed, special.mask, tokens)

@@ -12,8 +12,8 @@ from transformer.config import schema
 def learning_rate_schedule(schedule: schema.Schedule, peak: float, steps: int) -> optax.Schedule:
     """The learning rate as a function of the step, counted from 0.
 
-    Warm-up rises linearly and reaches `peak` at step `warmup_steps` - 1, so that no step is taken with a rate of zero. Then, with p the share
-    of the remaining steps that has passed and f the final fraction:
+    Warm-up rises linearly and reaches `peak` at step `warmup_steps` - 1, so that no step is taken with a rate of zero. Then, with p the
+    share of the remaining steps that has passed and f the final fraction:
 
     - `constant`: peak
     - `linear`: peak (1 - (1 - f) p)

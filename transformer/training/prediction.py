@@ -52,7 +52,7 @@ class Predictor:
     @property
     def compilations(self) -> int:
         """How many programs were compiled."""
-        return int(self._step._cache_size())
+        return int(self._step._cache_size())  # type: ignore[attr-defined]  # noqa: SLF001  # JAX tells it nowhere else
 
     def __call__(self, parameters: Parameters, split: Split) -> Float[np.ndarray, "examples classes"]:
         """Class probabilities of every example of the split."""

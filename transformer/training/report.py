@@ -22,7 +22,9 @@ def show_summary(summary: dict[str, Any], directory: Path) -> None:
         f"evaluation {seconds.get('evaluate', 0):.0f}, data {seconds.get('data', 0):.0f}, waiting for batches {seconds.get('wait', 0):.1f}",
     )
     if seconds.get("train"):
-        figures.add_row("real tokens a second", f"{tokens['real'] / seconds['train']:,.0f} ({tokens['real'] / tokens['computed']:.1%} not padding)")
+        figures.add_row(
+            "real tokens a second", f"{tokens['real'] / seconds['train']:,.0f} ({tokens['real'] / tokens['computed']:.1%} not padding)"
+        )
     if summary["test_rows_in_train"]:
         figures.add_row("test texts also in training", str(summary["test_rows_in_train"]))
     figures.add_row("run", str(directory))

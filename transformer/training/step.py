@@ -70,9 +70,9 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
     """The pure function (state, batch) -> (new state, metrics), to be compiled with the state donated.
 
-    The gradient is that of the summed loss over `mean_examples`, the mean number of examples in a batch, and not over this batch's own number:
-    a batch of long texts holds fewer of them, and each example shall count the same. Randomness is a function of (seed, step). The batch is
-    cut into `accumulation` pieces whose gradients are added.
+    The gradient is that of the summed loss over `mean_examples`, the mean number of examples in a batch, and not over this batch's own
+    number: a batch of long texts holds fewer of them, and each example shall count the same. Randomness is a function of (seed, step). The
+    batch is cut into `accumulation` pieces whose gradients are added.
     """
 
     def summed_loss(parameters: Parameters, batch: Batch, key: Array) -> Float[Array, ""]:
