@@ -16,7 +16,7 @@ HEADER = ["", "speed", "lowest–highest", "ms a step", "real tokens/s", "real s
 EXPLANATION = """\
 `{command}`, {date}, commit {commit}.
 
-Machine: {processor}, {cores} cores, {memory} of memory, {system}. {interpreters}
+Machine: {processor}, {cores} cores, {memory} of memory, {system}; load average before the run {load_average:.1f}. {interpreters}
 
 A training step is forward, backward and AdamW on all parameters. Each competitor has a process of its own. Those of a table stay alive
 together and take turns, one at work at a time, in an order that is reversed every round. A round is at least {round_seconds:g} s of steps
@@ -111,6 +111,7 @@ def document(report: dict[str, Any]) -> str:
         cores=machine["cores"],
         memory=f"{machine['memory_bytes'] / 2**30:.0f} GiB",
         system=machine["system"],
+        load_average=machine["load_average"],
         interpreters=interpreters,
         rounds=report["rounds"],
         round_seconds=report["round_seconds"],
