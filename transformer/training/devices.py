@@ -11,7 +11,7 @@ from transformer.data.cache import cache_directory
 
 def use_compilation_cache() -> None:
     """Keep compiled programs on disk, so that the same run starts faster the next time."""
-    if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # options are made as JAX starts
+    if not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
