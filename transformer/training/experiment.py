@@ -126,7 +126,7 @@ def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Ex
         graph=graph,
         initial=lambda: replicate(make_state(parameters), mesh),
         step=CompiledStep(train_step, mesh),
-        predictor=Predictor(graph, dataset.special, shapes, mesh),
+        predictor=Predictor(graph, dataset.special, shapes, mesh, pairs=len(config.data.text) == 2),
         mesh=mesh,
     )
 

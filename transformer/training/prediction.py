@@ -35,9 +35,11 @@ class Predictor:
         special: SpecialTokens,
         shapes: tuple[tuple[int, int], ...],
         mesh: Mesh,
+        *,
+        pairs: bool,
     ) -> None:
         self._step = jax.jit(make_predict_step(graph))
-        self._special, self._shapes, self._mesh = special, shapes, mesh
+        self._special, self._shapes, self._mesh, self._pairs = special, shapes, mesh, pairs
         self._compiled = False
 
     def compile(self, parameters: Parameters) -> None:
@@ -46,8 +48,8 @@ class Predictor:
             return
         self._compiled = True
         for rows, length in self._shapes:
-            zeros = np.zeros((rows, length), np.int32)
-            self._step(parameters, split_rows({"tokens": zeros, "segments": zeros, "positions": zeros}, self._mesh))
+            names = ["tokens", "segments", "positions", *(["types"] if self._pairs else [])]
+            self._step(parameters, split_rows(dict.fromkeys(names, np.zeros((rows, length), np.int32)), self._mesh))
 
     @property
     def compilations(self) -> int:

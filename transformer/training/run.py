@@ -149,7 +149,7 @@ class Run:
     def predictor(self, lengths: Int[np.ndarray, " examples"]) -> Predictor:
         """What predicts texts of such lengths in tokens, in few shapes; call it with `parameters` and a split."""
         shapes = batch_shapes(lengths, self.config.batching, self.config.data.maximum_length)
-        return Predictor(self.graph, self.special, shapes, self.mesh)
+        return Predictor(self.graph, self.special, shapes, self.mesh, pairs=len(self.config.data.text) == 2)
 
 
 def load_run(directory: Path | str) -> Run:
