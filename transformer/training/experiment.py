@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from transformer.config import schema
@@ -68,7 +67,6 @@ class Experiment:
     evaluate_every: int
     checkpoint_every: int
     learning_rate: Callable[[int], Any]
-    graph: nnx.GraphDef[nnx.Module]
     initial: Callable[[], TrainState]
     """Makes the state before the first step."""
     step: CompiledStep
@@ -123,7 +121,6 @@ def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Ex
         evaluate_every=evaluate_every,
         checkpoint_every=config.training.checkpoint_every or evaluate_every,
         learning_rate=learning_rate,
-        graph=graph,
         initial=lambda: replicate(make_state(parameters), mesh),
         step=CompiledStep(train_step, mesh),
         predictor=Predictor(graph, dataset.special, shapes, mesh, pairs=len(config.data.text) == 2),
