@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformer.config.errors import run_command
 from transformer.config.load import dump_config, load_config
-from transformer.host import keep_freed_memory
+from transformer.host import make_allocation_cheap
 
 
 def main() -> None:
@@ -24,8 +24,7 @@ def main() -> None:
     if arguments.print_config:
         print(dump_config(config), end="")
         return
-    keep_freed_memory()
-    # JAX is imported only now: a mistake in the config is told at once, and memory is set up before JAX takes any.
+    # JAX is imported only now, so that a mistake in the config is told at once.
     from transformer.evaluation.metrics import scores
     from transformer.training.devices import use_compilation_cache
     from transformer.training.dry_run import dry_run
@@ -45,4 +44,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    make_allocation_cheap()
     run_command(main)

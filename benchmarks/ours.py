@@ -1,10 +1,5 @@
 """This project's competitors: its own model and training step, set up as `train.py` sets them up."""
 
-# ruff: noqa: E402 (JAX may be imported only after the host is set up)
-from transformer.host import keep_freed_memory
-
-keep_freed_memory()
-
 from typing import Any
 
 import jax

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.work import CLASSES, LEARNING_RATE, WEIGHT_DECAY, Competitor, load_batches
-from transformer.host import keep_freed_memory
 
 
 class TransformerClassifier(nn.Module):
@@ -59,12 +58,9 @@ def transformer(
     length: int,
     precision: str = "float32",
     compiled: bool = False,
-    keep_memory: bool = False,
     work: dict[str, Any],
 ) -> Competitor:
-    """`nn.TransformerEncoder`; with `keep_memory` under this project's settings of the host, to tell what they alone do."""
-    if keep_memory:
-        keep_freed_memory()
+    """`nn.TransformerEncoder`."""
     return competitor(TransformerClassifier(vocabulary, length, width, layers, heads, feed_forward, dropout), precision, compiled, work)
 
 

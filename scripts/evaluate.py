@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from transformer.config.errors import UsageError, run_command
-from transformer.host import keep_freed_memory
+from transformer.host import make_allocation_cheap
 
 DESCRIPTION = """\
 Measure a trained run on a split of its data: accuracy, macro-F1, log loss, calibration, a row a class, the confusion matrix (or, where
@@ -37,8 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.output:
         _check_output(arguments.output)
-    keep_freed_memory()
-    # JAX is imported only now: a mistake on the command line is told at once, and memory is set up before JAX takes any.
+    # JAX is imported only now, so that a mistake on the command line is told at once.
     from transformer.evaluation.evaluate import compare, evaluate, predict_split
     from transformer.training.devices import use_compilation_cache
     from transformer.training.run import write_whole
@@ -141,4 +140,5 @@ def _check_output(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    make_allocation_cheap()
     run_command(main)

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from transformer.config.errors import UsageError, run_command
-from transformer.host import keep_freed_memory
+from transformer.host import make_allocation_cheap
 
 BATCH = 1024
 """Most texts predicted before their lines are written; enough of them that each length has full batches."""
@@ -41,8 +41,7 @@ def main() -> None:
     parser.add_argument("run", metavar="RUN_DIR", help="directory of a run that train.py finished")
     parser.add_argument("texts", metavar="TEXT", nargs="*", help="texts to label; without any, standard input is read")
     arguments = parser.parse_args()
-    keep_freed_memory()
-    # JAX is imported only now: a mistake on the command line is told at once, and memory is set up before JAX takes any.
+    # JAX is imported only now, so that a mistake on the command line is told at once.
     from transformer.data.tokenization import encode_texts
     from transformer.training.devices import use_compilation_cache
     from transformer.training.run import load_run
@@ -126,4 +125,5 @@ def _parse(text: str, where: str, pairs: bool) -> Text:
 
 
 if __name__ == "__main__":
+    make_allocation_cheap()
     run_command(main)
