@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -12,30 +12,37 @@ from transformer.config.messages import explain, nearest
 from transformer.config.schema import Config, Section
 from transformer.config.sections import meant, sections_in
 
+Root = TypeVar("Root", bound=Section)
+
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML config file, the files it extends, and then overrides such as `model.layers=4`.
+    """Read the config of an experiment; see `load_yaml_as`."""
+    return load_yaml_as(Config, path, overrides)
+
+
+def load_yaml_as(root: type[Root], path: str | Path, overrides: Sequence[str] = ()) -> Root:
+    """Read a YAML config file as a `root`, with the files it extends, and then overrides such as `model.layers=4`.
 
     `extends: base.yaml` names a file beside this one whose settings hold wherever this one says nothing: sections are merged, lists
     and single values replaced. Where a section's `kind` changes, the base's keys that the new kind does not have are left behind.
 
     Raises UsageError, with a line for each thing that is wrong: the file and line or the override, the dotted key, and the remedy.
     """
-    document = _read(Path(path), ())
+    document = _read(root, Path(path), ())
     for override in overrides:
-        document = _over(document, _override(override))
+        document = _over(root, document, _override(override))
     try:
-        return Config.model_validate(document.values, strict=True)
+        return root.model_validate(document.values, strict=True)
     except ValidationError as error:
-        raise UsageError("\n".join(explain(each, document) for each in error.errors())) from error
+        raise UsageError("\n".join(explain(each, document, root) for each in error.errors())) from error
 
 
-def dump_config(config: Config) -> str:
+def dump_config(config: Section) -> str:
     """Return the config as YAML with every default made explicit; loading that gives an equal config."""
     return write(config.model_dump())
 
 
-def differing_keys(a: Config, b: Config) -> list[str]:
+def differing_keys(a: Section, b: Section) -> list[str]:
     """Return the dotted keys whose values differ, or that only one of the two configs has."""
     left, right = dict(_leaves(a.model_dump())), dict(_leaves(b.model_dump()))
     return [key for key in left | right if key not in left or key not in right or left[key] != right[key]]
@@ -49,7 +56,7 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield prefix + key, value
 
 
-def _read(path: Path, above: tuple[Path, ...], named_by: Place | None = None) -> Document:
+def _read(root: type[Section], path: Path, above: tuple[Path, ...], named_by: Place | None = None) -> Document:
     """Return a file's document over those of the files it extends; `above` are the files that led here."""
     where = f"{named_by}: extends: " if named_by else ""
     try:
@@ -69,7 +76,7 @@ def _read(path: Path, above: tuple[Path, ...], named_by: Place | None = None) ->
     base = document.values.pop("extends")
     if not isinstance(base, str):
         raise UsageError(f"{document.places['extends',]}: extends should be the path of one file, not {base!r}")
-    return _over(_read(path.parent / base, (*above, path.resolve()), document.places["extends",]), document)
+    return _over(root, _read(root, path.parent / base, (*above, path.resolve()), document.places["extends",]), document)
 
 
 def _nearest_file(path: Path) -> str:
@@ -90,8 +97,8 @@ def _override(override: str) -> Document:
     return Document(values, {tuple(names[:end]): Place(source) for end in range(1, len(names) + 1)})
 
 
-def _over(base: Document, document: Document) -> Document:
-    return Document(_merged(base.values, document.values, [Config]), base.places | document.places)
+def _over(root: type[Section], base: Document, document: Document) -> Document:
+    return Document(_merged(base.values, document.values, [root]), base.places | document.places)
 
 
 def _merged(base: Any, values: Any, alternatives: list[type[Section]]) -> Any:

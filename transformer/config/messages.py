@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pydantic_core import ErrorDetails
 
 from transformer.config.document import Document, Key, Place
-from transformer.config.schema import Config, Section
+from transformer.config.schema import Section
 from transformer.config.sections import dotted_keys, kinds_of, sections_in
 
 _EXPECTED = {
@@ -31,13 +31,13 @@ _EXPECTED = {
 }
 
 
-def explain(error: ErrorDetails, document: Document) -> str:
-    """Return one line that names the place, the dotted key and what is wrong with it."""
-    key, section, alternatives = _locate(error["loc"])
+def explain(error: ErrorDetails, document: Document, root: type[Section]) -> str:
+    """Return one line that names the place, the dotted key and what is wrong with it; `root` is what the document should be."""
+    key, section, alternatives = _locate(error["loc"], root)
     dotted, value, context = dotted_name(key), error["input"], error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden":
-            what = f"unknown key {dotted}{_instead_of(key, section, alternatives)}"
+            what = f"unknown key {dotted}{_instead_of(key, section, alternatives, root)}"
         case "missing":
             what = f"{dotted} is missing: {section.model_fields[str(key[-1])].description}"
         case "union_tag_not_found" if isinstance(value, dict):
@@ -72,11 +72,11 @@ def nearest(word: str, words: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _locate(location: tuple[str | int, ...]) -> tuple[Key, type[Section], list[type[Section]]]:
+def _locate(location: tuple[str | int, ...], root: type[Section]) -> tuple[Key, type[Section], list[type[Section]]]:
     """Return the key that a location of pydantic's means, the section that has or lacks it, and the union around or at it."""
     key: list[str | int] = []
-    section: type[Section] = Config
-    choices: list[type[Section]] = [Config]
+    section = root
+    choices = [root]
     union = choices
     for part in location:
         if len(choices) > 1:  # pydantic names the chosen kind after the key of a union: ("model", "lstm", "heads")
@@ -90,13 +90,13 @@ def _locate(location: tuple[str | int, ...]) -> tuple[Key, type[Section], list[t
     return tuple(key), section, union
 
 
-def _instead_of(key: Key, section: type[Section], alternatives: list[type[Section]]) -> str:
+def _instead_of(key: Key, section: type[Section], alternatives: list[type[Section]], root: type[Section]) -> str:
     name = str(key[-1])
     for other in alternatives:
         if section in alternatives and name in other.model_fields:
             return f", which only {dotted_name(key[:-1])}.kind {' or '.join(kinds_of(other))} has"
-    valid = [*section.model_fields, *(["extends"] if section is Config else [])]
-    elsewhere = [dotted for dotted in dotted_keys() if dotted.rpartition(".")[2] == name]
+    valid = [*section.model_fields, *(["extends"] if section is root else [])]
+    elsewhere = [dotted for dotted in dotted_keys(root) if dotted.rpartition(".")[2] == name]
     if elsewhere and not nearest(name, valid):
         return f"; did you mean {elsewhere[0]}?"
     return nearest(name, valid) or f"; valid are {', '.join(valid)}"
