@@ -1,0 +1,194 @@
+"""What a benchmark found on one machine, in words that follow from its figures alone."""
+
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from typing import TypeVar
+
+from transformer.evaluation.report.figures import ATTENTION, RECURRENCE, Figures, at, name, rows, section
+from transformer.evaluation.report.measurements import (
+    Shape,
+    all_cores,
+    attention_name,
+    counted,
+    growth_exponent,
+    medians,
+    settings,
+    shape,
+)
+from transformer.evaluation.report.wording import count, listing, plural, ratio, significant
+
+T = TypeVar("T")
+
+ABOUT = 0.1
+"""Step times that differ by less than this share are called about the same: medians on a shared machine tell no more."""
+
+
+def benchmark_sentences(figures: Figures) -> list[str]:
+    """The summary of a benchmark of one machine, most important first; the format of `figures` is that of benchmark.json.
+
+    A sentence is left out where its figures are missing. Which model is faster, where, and from how many processors on, is read from
+    the figures and from nothing else.
+    """
+    others = [model for model in rows(figures, "models") if name(model, "family") != ATTENTION]
+    recurrent = [model for model in others if name(model, "family") == RECURRENCE]
+    sentences = [_seconds(figures, model) for model in recurrent or others[:1]]
+    sentences += [_overall(figures, model) for model in others if recurrent and model not in recurrent]
+    sentences += [_cores(figures), _spans(figures)]
+    sentences += [_crossings(figures, model) for model in recurrent or others[:1]]
+    sentences.append(_failures(figures))
+    return [sentence for sentence in sentences if sentence]
+
+
+def _seconds(figures: Figures, model: Figures) -> str:
+    """At which lengths the model is faster than the attention model, about as fast, or slower."""
+    cores = all_cores(figures)
+    clauses = []
+    for mode in ("training", "forward"):
+        ratios = _ratios(figures, name(model), mode, cores)
+        if verdicts := {_verdict(value) for value in ratios.values()}:
+            times = f"{_range(ratios.values())} the time"
+            told = f"{verdicts.pop()} at every measured shape" if len(verdicts) == 1 else _by_setting(ratios)
+            clauses.append(f"{_mode(mode)} ({times}) it is {told}")
+    if not clauses:
+        return ""
+    return f"{name(model)} against {attention_name(figures)}, seconds a step{_with_cores(figures, cores)}: {'; '.join(clauses)}."
+
+
+def _by_setting(ratios: dict[Shape, float]) -> str:
+    parts = []
+    for setting in settings(set(ratios)):
+        by_length = sorted((where[1], _verdict(value)) for where, value in ratios.items() if setting.holds(where))
+        parts.append(f"{_over_lengths(by_length, lambda verdict, where: f'{verdict} at {where}')} with {setting}")
+    return "; ".join(parts)
+
+
+def _over_lengths(by_length: list[tuple[int, T]], say: Callable[[T, str], str]) -> str:
+    """What holds at each length, told once for neighbouring lengths at which the same holds."""
+    parts = []
+    for value, group in groupby(by_length, key=lambda pair: pair[1]):
+        lengths = [length for length, _ in group]
+        ends = count(lengths[0]) if len(lengths) == 1 else f"{count(lengths[0])} to {count(lengths[-1])}"
+        parts.append(say(value, f"{ends} tokens"))
+    return listing(parts)
+
+
+def _ratios(figures: Figures, model: str, mode: str, cores: int | None) -> dict[Shape, float]:
+    own, reference = (medians(figures, which, mode, cores) for which in (model, attention_name(figures)))
+    return {where: own[where] / reference[where] for where in own if where in reference}
+
+
+def _verdict(own_by_reference: float) -> str:
+    if own_by_reference < 1 / (1 + ABOUT):
+        return "faster"
+    return "slower" if own_by_reference > 1 + ABOUT else "about as fast"
+
+
+def _range(values: Iterable[float]) -> str:
+    told = [significant(value) for value in (min(values), max(values))]
+    return f"{told[0]} ×" if told[0] == told[1] else f"{told[0]} to {told[1]} ×"
+
+
+def _overall(figures: Figures, model: Figures) -> str:
+    ratios = _ratios(figures, name(model), "training", all_cores(figures))
+    if not ratios:
+        return ""
+    verdicts = [_verdict(value) for value in ratios.values()]
+    told = [f"{verdict} in {verdicts.count(verdict)}" for verdict in ("faster", "about as fast", "slower") if verdict in verdicts]
+    times = _range(ratios.values())
+    return (
+        f"{name(model)} ({name(model, 'family')}) takes {times} the training time of {attention_name(figures)}: of "
+        f"{plural(len(ratios), 'measured shape')} it is {listing(told)}."
+    )
+
+
+def _cores(figures: Figures) -> str:
+    """How much faster a step gets with all cores: for the fewest and longest texts, where models differ most."""
+    cores = all_cores(figures)
+    if cores is None or cores < 2:
+        return ""
+    gains: dict[Shape, list[tuple[float, str]]] = {}
+    for model in rows(figures, "models"):
+        one, every = (medians(figures, name(model), "training", number) for number in (1, cores))
+        for where in one.keys() & every.keys():
+            gains.setdefault(where, []).append((one[where] / every[where], name(model)))
+    shared = {where: gained for where, gained in gains.items() if len(gained) == max(map(len, gains.values())) > 1}
+    if not shared:
+        return ""
+    few = max(shared, key=lambda where: (-where[0], where[1]))
+    many = max(shared, key=lambda where: (where[0], -where[1]))
+    told = []
+    for batch, length in dict.fromkeys([few, many]):
+        best_first = sorted(shared[batch, length], reverse=True)
+        told.append(f"at {count(batch)} × {count(length)} {listing([f'{who} {ratio(gain)}' for gain, who in best_first])}")
+    return f"With {count(cores)} cores instead of 1, a training step (batch × length) is faster by these factors: {'; '.join(told)}."
+
+
+def _spans(figures: Figures) -> str:
+    told = []
+    for model in rows(figures, "models"):
+        spans = counted(figures, name(model), "training", "span") or counted(figures, name(model), "forward", "span")
+        if len(spans) < 2 or not spans[min(spans)]:
+            continue
+        told.append((spans[max(spans)] / spans[min(spans)], name(model), growth_exponent(spans), (min(spans), max(spans))))
+    if not told:
+        return ""
+    # Models may have been counted over different lengths; growth is told over those of the first.
+    ends = told[0][3]
+    same = sorted(row[:3] for row in told if row[3] == ends)
+    grown = listing(
+        [f"{ratio(growth)} for {who} (length to the power {exponent:.2f})" for growth, who, exponent in same if exponent is not None]
+    )
+    return (
+        f"From {count(ends[0])} to {count(ends[1])} tokens, {ratio(ends[1] / ends[0])} as many, the longest chain of dependent operations "
+        f"grows {grown}."
+    )
+
+
+def _crossings(figures: Figures, model: Figures) -> str:
+    """From how many processors on the attention model is faster by Brent's bound, in training; at one batch, by length."""
+    found = [row for row in rows(figures, "crossings") if name(row, "model") == name(model) and shape(row)]
+    for mode in ("training", "forward"):
+        of_mode = [row for row in found if name(row, "mode") == mode]
+        if of_mode:
+            break
+    else:
+        return ""
+    against = name(of_mode[0], "against") or attention_name(figures)
+    by_batch: dict[int, list[tuple[int, float | None]]] = {}
+    for row in of_mode:
+        batch, length = shape(row) or (0, 0)
+        by_batch.setdefault(batch, []).append((length, at(row, "processors")))
+    told = [
+        f"with {plural(batch, 'text')} a batch {_over_lengths(sorted(by_batch[batch], key=lambda pair: pair[0]), _from_processors)}"
+        for batch in sorted(sorted(by_batch), key=lambda batch: -len(by_batch[batch]))[:2]
+    ]
+    return f"By Brent's bound {against} is faster than {name(model)}, {_mode(mode)}: {'; '.join(told)}."
+
+
+def _from_processors(processors: float | None, where: str) -> str:
+    return f"at no number of processors at {where}" if processors is None else f"from {plural(processors, 'processor')} on at {where}"
+
+
+def _failures(figures: Figures) -> str:
+    measured = rows(figures, "measured")
+    failed = [row for row in measured if row.get("failure")]
+    if not failed:
+        return ""
+    told: dict[tuple[str, str], list[Shape]] = {}
+    for row in failed:
+        told.setdefault((name(row, "model"), name(row, "failure")), []).append(shape(row) or (0, 0))
+    parts = [
+        f"{who} at {listing([f'{count(batch)} × {count(length)}' for batch, length in sorted(set(shapes))])} ({why})"
+        for (who, why), shapes in told.items()
+    ]
+    return f"{len(failed)} of {plural(len(measured), 'measurement')} failed (batch × length): {listing(parts)}."
+
+
+def _mode(mode: str) -> str:
+    return "in training" if mode == "training" else "forward alone"
+
+
+def _with_cores(figures: Figures, cores: int | None) -> str:
+    if cores is None or name(section(figures, "machine"), "device") not in {"cpu", ""}:
+        return ""
+    return f" on {'one core' if cores == 1 else f'all {count(cores)} cores'}"

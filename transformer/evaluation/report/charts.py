@@ -1,0 +1,81 @@
+"""What all charts share: a chart's data, how its series are told apart, and pictures of it without a browser."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+from transformer.evaluation.report.themes import DASHES, LIGHT, SHAPES
+
+PICTURE_WIDTH = 640
+PICTURE_SCALE = 2
+
+Row = dict[str, str | float | int | None]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart of a report."""
+
+    key: str
+    """Its name in file names and addresses: lower case letters, digits and hyphens."""
+    title: str
+    caption: str
+    specification: dict[str, Any]
+    """Vega-Lite, as wide as its place, without colours of its own."""
+
+
+def chart(key: str, title: str, caption: str, drawing: alt.Chart | alt.LayerChart, height: int = 260) -> Chart:
+    """A chart as wide as its place."""
+    sized = drawing.properties(width="container", height=height, autosize=alt.AutoSizeParams(type="fit-x", contains="padding"))
+    # Altair's own theme would be baked in; the page brings one for light and one for dark.
+    specification = {**sized.to_dict(), "config": {}, "description": title}
+    return Chart(key, title, caption, specification)
+
+
+def data(rows: Sequence[Row]) -> alt.Data:
+    """Rows as inline data; unlike a data frame's they are not limited in number."""
+    return alt.Data(values=list(rows))
+
+
+def filter_by_legend(field: str) -> alt.Parameter:
+    """A selection in the legend: a click shows that series alone, further clicks add or remove others."""
+    return alt.selection_point(name=f"chosen_{field}", fields=[field], bind="legend", toggle="true")
+
+
+def colour(names: Sequence[str], field: str = "series", *, legend: bool = True) -> alt.Color:
+    """The colours of the series, in this order whatever is shown of them."""
+    options = {} if legend else {"legend": None}
+    return alt.Color(f"{field}:N", title=None, scale=alt.Scale(domain=list(names)), **options)
+
+
+def point_shape(names: Sequence[str], field: str = "series", *, legend: bool = True) -> alt.Shape:
+    """The shapes of the points of the series."""
+    options = {} if legend else {"legend": None}
+    shapes = [SHAPES[index % len(SHAPES)] for index in range(len(names))]
+    return alt.Shape(f"{field}:N", title=None, scale=alt.Scale(domain=list(names), range=shapes), **options)
+
+
+def dash(names: Sequence[str], field: str = "series", title: str | None = None) -> alt.StrokeDash:
+    """The dashes of the lines of the series."""
+    dashes = [DASHES[index % len(DASHES)] for index in range(len(names))]
+    return alt.StrokeDash(f"{field}:N", title=title, scale=alt.Scale(domain=list(names), range=dashes))
+
+
+def write_pictures(charts: Sequence[Chart], directory: Path) -> list[Path]:
+    """Write each chart as SVG and PNG, on a light ground, without a browser; returns the files."""
+    directory.mkdir(parents=True, exist_ok=True)
+    written = []
+    for drawn in charts:
+        specification = copy.deepcopy(drawn.specification) | {"title": drawn.title, "width": PICTURE_WIDTH, "config": LIGHT}
+        svg = vl_convert.vegalite_to_svg(specification)
+        picture = directory / f"{drawn.key}.svg"
+        picture.write_text(svg, encoding="utf-8")
+        photograph = directory / f"{drawn.key}.png"
+        photograph.write_bytes(vl_convert.svg_to_png(svg, scale=PICTURE_SCALE))
+        written += [picture, photograph]
+    return written
