@@ -1,66 +1,33 @@
 """Worker processes that stay alive together and take turns, and what their times say."""
 
-import contextlib
 import json
 import math
-import os
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import IO, Any
+from typing import Any
+
+from transformer.evaluation.parallelism.process import WorkerError, WorkerProcess, turns
 
 ROOT = Path(__file__).resolve().parent.parent
 WARM_SECONDS = 0.5
 """A competitor is warm when it has run this long after its first step."""
 
 
-class WorkerError(Exception):
-    """The worker ended without an answer; the message is the end of what it wrote."""
-
-
-class Worker:
-    """One competitor in a process of its own, asked and answered in lines of JSON."""
+class Worker(WorkerProcess):
+    """One competitor in a process of its own."""
 
     def __init__(self, python: str, build: str, settings: dict[str, Any], environment: dict[str, str]):
-        self._log: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in `close`)
-        self._process = subprocess.Popen(
-            [python, "-m", "benchmarks.worker", json.dumps({"build": build, "settings": settings})],
-            cwd=ROOT,
-            env=os.environ | environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-        )
-
-    def answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            self._process.wait()
-            self._log.seek(0)
-            written = self._log.read().strip().splitlines() or [f"exit code {self._process.returncode}"]
-            raise WorkerError("\n".join(written[-15:]))
-        return json.loads(line)  # type: ignore[no-any-return]
+        super().__init__([python, "-m", "benchmarks.worker", json.dumps({"build": build, "settings": settings})], environment)
 
     def run(self, passes: int) -> dict[str, Any]:
         """Make that many passes over the competitor's batches.
 
         The answer has `seconds`, `loss` and `peak_bytes` (resident; None where the system does not tell).
         """
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # the answer says why
-            print(passes, file=self._process.stdin, flush=True)
-        return self.answer()
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-        self._log.close()
+        return self.ask(passes)  # type: ignore[no-any-return]
 
 
 @dataclass
@@ -104,11 +71,6 @@ def speed_ratio(reference: Sequence[float], times: Sequence[float]) -> Ratio:
     """How many times as fast as the reference: its time over ours, round by round, because what slows the machine slows both of a round."""
     ratios = [theirs / ours for theirs, ours in zip(reference, times, strict=True)]
     return Ratio(median(ratios), min(ratios), max(ratios))
-
-
-def turns(rounds: int, names: list[str]) -> list[list[str]]:
-    """Whose turn it is: in order, then in reverse order, and so on, so that a drift of the machine's speed favours nobody."""
-    return [names if number % 2 == 0 else names[::-1] for number in range(rounds)]
 
 
 def warm_up(name: str, start: Callable[[], Worker], round_seconds: float) -> tuple[Worker, Measured]:

@@ -1,0 +1,176 @@
+"""A compiled program, read from the text that XLA prints of it.
+
+JAX hands a compiled program out as text (`jax.stages.Compiled.as_text`) or as a protocol buffer whose schema it does not bring along, so
+the text it is. One instruction is one line, in both versions of JAX that are tested:
+
+    ROOT %name = f32[2,3]{1,0} opcode(%operand, %operand), attribute=value, calls=%computation
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+_HEADER = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")
+_INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.-]+) = (.*)$")
+_ARRAY = re.compile(r"([a-z]\w*)\[([\d,<=]*)\]")
+_CALLED = re.compile(r"(calls|to_apply|body|condition|branch_computations|true_computation|false_computation)=(\{[^}]*\}|%?[\w.-]+)")
+_NAME = re.compile(r"%([\w.-]+)")
+_NOT_READ = re.compile(r'/\*.*?\*/|metadata=\{(?:[^"}]|"[^"]*")*\}')
+
+_BITS = {"pred": 8, "token": 0, "opaque": 0}
+
+
+@dataclass(frozen=True)
+class ArrayShape:
+    """Element type, such as `f32`, and dimensions."""
+
+    dtype: str
+    dimensions: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.dimensions)
+
+    @property
+    def bytes(self) -> int:
+        """Size in memory."""
+        bits = _BITS[self.dtype] if self.dtype in _BITS else int(re.findall(r"\d+", self.dtype)[0])
+        return -(-self.elements * bits // 8)
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One operation of a computation."""
+
+    name: str
+    opcode: str
+    shapes: tuple[ArrayShape, ...]
+    """Shape of the result; of each part, where the result is a tuple."""
+    operands: tuple[str, ...]
+    """Names of instructions of the same computation."""
+    argument: str
+    """What stands between the parentheses: the operands, a parameter's number, a constant's value."""
+    attributes: str
+    """What follows the parentheses."""
+
+    @property
+    def elements(self) -> int:
+        """Number of elements of the result."""
+        return sum(shape.elements for shape in self.shapes)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the result."""
+        return sum(shape.bytes for shape in self.shapes)
+
+    @cached_property
+    def called(self) -> dict[str, tuple[str, ...]]:
+        """Names of the computations that it calls, by attribute, such as `body`."""
+        return {key: tuple(re.findall(r"[\w.-]+", names)) for key, names in _CALLED.findall(self.attributes)}
+
+    def attribute(self, name: str, default: str = "") -> str:
+        """What stands behind `name=`, without braces or quotes."""
+        found = re.search(rf"\b{name}=(?:\{{([^}}]*)\}}|([^,\s]+))", self.attributes)
+        return default if found is None else (found[1] or found[2] or "").strip('"')
+
+    def numbers(self, name: str) -> tuple[int, ...]:
+        """An attribute that is a list of whole numbers."""
+        return tuple(map(int, re.findall(r"\d+", self.attribute(name))))
+
+
+@dataclass(frozen=True)
+class Computation:
+    """A function of the program: instructions, each after its operands."""
+
+    instructions: dict[str, Instruction]
+    root: Instruction
+
+    @cached_property
+    def parameters(self) -> dict[int, Instruction]:
+        """Parameters by number."""
+        return {int(each.argument): each for each in self.instructions.values() if each.opcode == "parameter"}
+
+    @cached_property
+    def users(self) -> dict[str, list[tuple[Instruction, int]]]:
+        """For each instruction by name, those that read it, and as which operand."""
+        found: dict[str, list[tuple[Instruction, int]]] = {name: [] for name in self.instructions}
+        for each in self.instructions.values():
+            for position, operand in enumerate(each.operands):
+                found[operand].append((each, position))
+        return found
+
+    def operand(self, instruction: Instruction, position: int = 0) -> Instruction:
+        """The instruction that computes an operand."""
+        return self.instructions[instruction.operands[position]]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Computations by name, and the one that runs."""
+
+    computations: dict[str, Computation]
+    entry: Computation
+
+
+def read_program(text: str) -> Program:
+    """Read the text of a compiled program.
+
+    Raises ValueError where the text holds no program, or a line that is not understood.
+    """
+    computations: dict[str, Computation] = {}
+    entry = None
+    instructions: dict[str, Instruction] | None = None
+    name, is_entry, root = "", False, None
+    for line in text.splitlines():
+        if header := _HEADER.match(line):
+            name, is_entry, instructions, root = header[2], bool(header[1]), {}, None
+        elif instructions is not None and line.startswith("}"):
+            if root is None:
+                raise ValueError(f"computation {name} has no root")
+            computations[name] = Computation(instructions, root)
+            entry = computations[name] if is_entry else entry
+            instructions = None
+        elif instructions is not None:
+            instruction = _read_instruction(line)
+            instructions[instruction.name] = instruction
+            if line.lstrip().startswith("ROOT "):
+                root = instruction
+    if entry is None:
+        raise ValueError("the text holds no compiled program: no computation is the entry")
+    return Program(computations, entry)
+
+
+def _read_instruction(line: str) -> Instruction:
+    found = _INSTRUCTION.match(_NOT_READ.sub("", line))
+    if found is None:
+        raise ValueError(f"not an instruction of a compiled program: {line.strip()[:200]}")
+    shape, rest = _split_at(found[3], _end_of_shape(found[3]))
+    opcode, _, rest = rest.strip().partition("(")
+    argument, attributes = _split_at(rest, _closing(rest, 1))
+    argument = argument.removesuffix(")")
+    shapes = tuple(ArrayShape(dtype, _dimensions(dimensions)) for dtype, dimensions in _ARRAY.findall(shape))
+    operands = () if opcode in {"parameter", "constant"} else tuple(_NAME.findall(argument))
+    return Instruction(found[2], opcode, shapes, operands, argument, attributes)
+
+
+def _end_of_shape(text: str) -> int:
+    return _closing(text[1:], 1) + 1 if text.startswith("(") else text.index(" ")
+
+
+def _closing(text: str, depth: int) -> int:
+    """Where the last of `depth` open parentheses is closed."""
+    for position, character in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if depth == 0:
+            return position + 1
+    raise ValueError(f"parentheses do not close: {text[:200]}")
+
+
+def _split_at(text: str, position: int) -> tuple[str, str]:
+    return text[:position], text[position:]
+
+
+def _dimensions(text: str) -> tuple[int, ...]:
+    return tuple(int(size.lstrip("<=")) for size in text.split(",") if size)

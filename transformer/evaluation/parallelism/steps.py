@@ -1,0 +1,148 @@
+"""One model's steps: forward, and forward with backward; compiled, counted and timed."""
+
+import time
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+from pydantic import TypeAdapter
+
+from transformer.config import schema
+from transformer.evaluation.parallelism.program import read_program
+from transformer.evaluation.parallelism.traffic import traffic
+from transformer.evaluation.parallelism.work_span import work_and_span
+from transformer.model.build import build_classifier
+from transformer.training.objectives import Batch, classification_loss, model_inputs
+from transformer.training.prediction import make_predict_step
+from transformer.training.step import Parameters
+
+Mode = Literal["forward", "training"]
+"""`forward`: class probabilities. `training`: loss and gradient of every parameter, without dropout and without the optimizer's update."""
+
+
+class MeasuredModel:
+    """A classifier, and the program of the step that was asked for last."""
+
+    def __init__(self, encoder: dict[str, Any], vocabulary_size: int, classes: int, maximum_length: int) -> None:
+        """Build the classifier that a section `model` of a config describes."""
+        config: schema.Model = TypeAdapter(schema.Model).validate_python(encoder)
+
+        def build() -> nnx.Module:
+            key = jax.random.key(0)
+            return build_classifier(
+                config, vocabulary_size=vocabulary_size, classes=classes, maximum_length=maximum_length, pairs=False, key=key
+            )
+
+        model: nnx.Module = nnx.eval_shape(build)
+        self._graph = nnx.graphdef(model)
+        self._parameters: Parameters = jax.jit(lambda: nnx.state(build()))()
+        self._vocabulary_size, self._classes = vocabulary_size, classes
+        self._compiled_for: tuple[Mode, int, int] | None = None
+
+    @property
+    def parameters_without_embeddings(self) -> int:
+        """Number of parameters, those of the embedding left out."""
+        leaves = jax.tree_util.tree_flatten_with_path(self._parameters)[0]
+        return sum(leaf.size for path, leaf in leaves if not any(getattr(key, "key", None) == "embedding" for key in path))
+
+    def count(self, mode: Mode, batch: int, length: int) -> dict[str, Any]:
+        """{"work", "bytes", "span"} of a step, or {"failure"} where the compiled program holds what cannot be counted."""
+        self._compile(mode, batch, length)
+        try:
+            program = read_program(self._compiled.as_text() or "")
+            counted = work_and_span(program)
+            return {"work": counted.work, "bytes": traffic(program), "span": counted.span}
+        except ValueError as error:
+            return {"failure": str(error)}
+
+    def prepare(self, mode: Mode, batch: int, length: int) -> dict[str, Any]:
+        """Compile a step and warm it up: {"seconds" of a warm step, "compile_seconds", "peak_bytes"}.
+
+        Compilation is everything from Python to the executable. `peak_bytes` is the memory that the executable asks for: parameters, batch,
+        results and everything between.
+        """
+        self._compile(mode, batch, length)
+        self.run(1)
+        memory = self._compiled.memory_analysis()
+        return {"seconds": self.run(1), "compile_seconds": self._compile_seconds, "peak_bytes": memory and _bytes(memory)}
+
+    def run(self, steps: int) -> float:
+        """Mean seconds of a step; each begins when the one before it is done."""
+        start = time.perf_counter()
+        for _ in range(steps):
+            jax.block_until_ready(self._compiled(self._parameters, self._batch))
+        return (time.perf_counter() - start) / steps
+
+    def _compile(self, mode: Mode, batch: int, length: int) -> None:
+        if self._compiled_for == (mode, batch, length):
+            return
+        self._compiled_for = None
+        self._batch = jax.device_put(_full_batch(batch, length, self._vocabulary_size, self._classes))
+        step = jax.jit(self._forward if mode == "forward" else self._training)
+        start = time.perf_counter()
+        self._compiled = step.lower(self._parameters, self._batch).compile()
+        self._compile_seconds = time.perf_counter() - start
+        self._compiled_for = (mode, batch, length)
+
+    def _forward(self, parameters: Parameters, batch: Batch) -> Array:
+        return make_predict_step(self._graph)(parameters, batch)
+
+    def _training(self, parameters: Parameters, batch: Batch) -> tuple[Array, Parameters]:
+        def loss(parameters: Parameters) -> Array:
+            model: Any = nnx.merge(self._graph, parameters)
+            return classification_loss(model(**model_inputs(batch)), batch["labels"], batch["weights"], 0.0)
+
+        return jax.value_and_grad(loss)(parameters)
+
+
+def measure_rates() -> dict[str, Any]:
+    """This process's speed where nothing waits, and where everything does; see `bound.Rates`."""
+    size, steps, width = 1024, 10_000, 16
+    matrix = jnp.full((size, size), 1e-3)
+    vector, weights = jnp.zeros((1, width)), jnp.full((width, width), 1e-2)
+
+    def recurrence(state: Array, weights: Array) -> Array:
+        return jax.lax.fori_loop(0, steps, lambda _, state: jnp.tanh(state @ weights), state)
+
+    product = jax.jit(jnp.matmul).lower(matrix, matrix).compile()
+    chain = jax.jit(recurrence).lower(vector, weights).compile()
+    span = work_and_span(read_program(chain.as_text() or "")).span
+    return {
+        "operations_per_second_one_core": 2 * size**3 / _fastest(lambda: product(matrix, matrix)),
+        "seconds_per_dependent_operation": _fastest(lambda: chain(vector, weights)) / span,
+        "how": (
+            f"on one core, a float32 product of {size} × {size} matrices, and {steps:,} dependent steps h = tanh(h W) with {width} units, "
+            f"{span:,} dependent operations by the same count as the models'; the fastest of {RATE_RUNS} runs of each"
+        ),
+    }
+
+
+RATE_RUNS = 9
+
+
+def _fastest(run: Any) -> float:
+    def seconds() -> float:
+        start = time.perf_counter()
+        jax.block_until_ready(run())
+        return time.perf_counter() - start
+
+    return min(seconds() for _ in range(RATE_RUNS))
+
+
+def _full_batch(batch: int, length: int, vocabulary_size: int, classes: int) -> Batch:
+    """Random texts without padding."""
+    random = np.random.default_rng(0)
+    return {
+        "tokens": random.integers(0, vocabulary_size, (batch, length), dtype=np.int32),
+        "segments": np.ones((batch, length), np.int32),
+        "positions": np.tile(np.arange(length, dtype=np.int32), (batch, 1)),
+        "labels": random.integers(0, classes, batch, dtype=np.int32),
+        "weights": np.ones(batch, np.float32),
+    }
+
+
+def _bytes(memory: Any) -> int:
+    return int(memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes)

@@ -1,0 +1,139 @@
+"""The study: every model at every shape of batch, counted, measured in turns, and bounded."""
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+from statistics import median
+from typing import Any
+
+from transformer.config.errors import RunError, UsageError
+from transformer.config.parallelism import ParallelismStudy
+from transformer.evaluation.parallelism.bound import Rates, bounds_and_crossings
+from transformer.evaluation.parallelism.competitor import Competitor, core_settings
+from transformer.evaluation.parallelism.process import OUT_OF_MEMORY, turns
+
+MODES = ("forward", "training")
+TOLERANCE = 0.05
+"""Share by which models of one size may differ in parameters."""
+PROGRAM_SECONDS = 2.5
+"""What one step's compilation and rounds take, roughly; for the estimate at the start."""
+COUNTING = {"JAX_PLATFORMS": "cpu"}
+"""Programs are counted as they are compiled for CPUs: on other devices, products hide in calls of libraries."""
+
+
+def run_study(study: ParallelismStudy, device: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """Count and measure; returns {"models", "counted", "measured", "rates", "bounds", "crossings"} of benchmark.json.
+
+    Args:
+        device: "cpu", or another of JAX's backends, which then is what is measured.
+        say: told of the progress, line by line.
+
+    Raises:
+      UsageError: the models are not of one size.
+      RunError: a process did not start, or a program holds an operation that cannot be counted.
+    """
+    settings = core_settings(device)
+    points = list(itertools.product(MODES, study.shapes()))
+    minutes = len(points) * len(study.models) * len(settings) * PROGRAM_SECONDS / 60
+    say(f"{len(study.models)} models, {len(points)} steps each, {len(settings)} settings of cores: about {math.ceil(minutes)} minutes")
+    measuring = [Competitor(study, subject, cores, {}) for cores in settings for subject in study.models]
+    counting = measuring[-len(study.models) :]
+    if device != "cpu":
+        counting = [Competitor(study, subject, None, COUNTING) for subject in study.models]
+    try:
+        for competitor in (*measuring, *counting):
+            competitor.start()
+        models = _models(study, measuring)
+        rates = _succeeded(measuring[0].ask("rates"), "rates") if settings[0] == 1 else None
+        counted, measured = [], []
+        started = time.monotonic()
+        for number, (mode, (batch, length)) in enumerate(points, start=1):
+            what = {"mode": mode, "batch": batch, "length": length}
+            counted += [row for competitor in counting for row in _count(competitor, what)]
+            rows = list(_measure(measuring, what, study))
+            measured += rows
+            remaining = (time.monotonic() - started) / number * (len(points) - number)
+            say(_progress(number, len(points), what, rows, remaining))
+    finally:
+        for competitor in {*measuring, *counting}:
+            competitor.close()
+    figures = {"models": models, "counted": counted, "measured": measured, "rates": rates, "bounds": [], "crossings": []}
+    if rates is not None:
+        speed = Rates(rates["operations_per_second_one_core"], rates["seconds_per_dependent_operation"])
+        figures |= bounds_and_crossings(models, counted, speed)
+    return figures
+
+
+def _models(study: ParallelismStudy, measuring: list[Competitor]) -> list[dict[str, Any]]:
+    sizes = {competitor.name: competitor.size() for competitor in measuring}
+    reference = study.models[0].name
+    for name, size in sizes.items():
+        if abs(size / sizes[reference] - 1) > TOLERANCE:
+            raise UsageError(
+                f"models: {name} has {size:,} parameters without embeddings and {reference} has {sizes[reference]:,}; change its sizes "
+                f"until they differ by at most {TOLERANCE:.0%}, or their times tell nothing"
+            )
+    return [
+        {
+            "name": subject.name,
+            "family": subject.family,
+            "parameters_without_embeddings": sizes[subject.name],
+            "width": subject.encoder.width,
+            "layers": subject.encoder.layers,
+        }
+        for subject in study.models
+    ]
+
+
+def _count(competitor: Competitor, what: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The row of a model; none where even compiling took too much memory."""
+    answer = competitor.ask("count", **what)
+    if answer.get("failure") != OUT_OF_MEMORY:
+        counted = _succeeded(answer, f"{competitor.name}, {_named(what)}")
+        yield {"model": competitor.name, **what, **counted, "parallelism": counted["work"] / max(counted["span"], 1)}
+
+
+def _succeeded(answer: dict[str, Any], what: str) -> dict[str, Any]:
+    if "failure" in answer:
+        raise RunError(f"{what}: {answer['failure']}")
+    return answer
+
+
+def _named(what: dict[str, Any]) -> str:
+    return f"{what['mode']} {what['batch']} × {what['length']}"
+
+
+def _measure(competitors: list[Competitor], what: dict[str, Any], study: ParallelismStudy) -> Iterator[dict[str, Any]]:
+    """Measure one step of every competitor, one at work at a time; a row each."""
+    answers = {competitor: competitor.ask("prepare", **what) for competitor in competitors}
+    seconds: dict[Competitor, list[float]] = {competitor: [] for competitor in competitors}
+    for order in turns(study.rounds, competitors):
+        for competitor in order:
+            if "failure" not in answers[competitor]:
+                steps = math.ceil(study.round_seconds / answers[competitor]["seconds"])
+                answers[competitor] |= (ran := competitor.ask("run", steps=steps))
+                seconds[competitor] += [ran["seconds"]] if "seconds" in ran else []
+    for competitor, answer in answers.items():
+        failed = "failure" in answer
+        times = [] if failed else seconds[competitor]
+        yield {
+            "model": competitor.name,
+            **what,
+            "cores": competitor.cores,
+            "median": median(times) if times else None,
+            "low": min(times, default=None),
+            "high": max(times, default=None),
+            "real_tokens_per_second": what["batch"] * what["length"] / median(times) if times else None,
+            "peak_bytes": answer.get("peak_bytes"),
+            "compile_seconds": answer.get("compile_seconds"),
+            "failure": answer.get("failure"),
+        }
+
+
+def _progress(number: int, points: int, what: dict[str, Any], rows: list[dict[str, Any]], remaining: float) -> str:
+    best: dict[str, float] = {}
+    for row in rows:
+        best[row["model"]] = row["median"] and 1000 * row["median"]  # that of all cores comes last
+    times = ", ".join(f"{name} {ms:.3g}" if ms else f"{name} failed" for name, ms in best.items())
+    return f"{number}/{points} {_named(what)}: {times} ms; {remaining / 60:.0f} minutes left"
