@@ -17,11 +17,12 @@ from transformer.model.encoder import Encoder
 from transformer.model.recurrent import RecurrentEncoder
 
 POOLINGS = ["first", "mean", "max"]
+EVERY_POOLING = [*POOLINGS, "attention", "final_state_attention"]
 
 
 @jax.jit
 def pooled(states, segments):
-    return pool(states, segments, POOLINGS)
+    return jnp.concatenate([pool(states, segments, kind) for kind in POOLINGS], axis=-1)
 
 
 @given(lengths=st.lists(st.integers(0, 9), min_size=4, max_size=4), seed=st.integers(0, 99))
@@ -40,6 +41,13 @@ def classifier(*, seed=0, **changes):
     return build_classifier(config, vocabulary_size=40, classes=5, maximum_length=12, pairs=False, key=jax.random.key(seed))
 
 
+def with_uneven_attention(model):
+    """Additive attention starts as the mean, which would hide what it attends to."""
+    for index, pooling in enumerate(model.attention_pooling.values()):
+        pooling.attention.vector[...] = jax.random.normal(jax.random.key(index), pooling.attention.vector.shape)
+    return model
+
+
 @jax.jit
 def logits(model, data, key=None):
     return model(*data, key=key)
@@ -54,12 +62,12 @@ def batch(lengths, length):
 
 
 def test_padding_never_changes_a_logit():
-    model = classifier(pooling=POOLINGS)
+    model = with_uneven_attention(classifier(pooling=EVERY_POOLING))
     np.testing.assert_allclose(logits(model, batch([7, 3], 7)), logits(model, batch([7, 3], 12)), atol=1e-6)
 
 
 def test_rows_of_padding_give_no_gradient_and_stay_finite():
-    model, real, filled = classifier(pooling=POOLINGS), batch([7, 3], 7), batch([7, 3, 0], 7)
+    model, real, filled = with_uneven_attention(classifier(pooling=EVERY_POOLING)), batch([7, 3], 7), batch([7, 3, 0], 7)
 
     @jax.jit
     def gradient(model, batch, weights):

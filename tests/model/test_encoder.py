@@ -1,4 +1,4 @@
-"""What the encoder promises: a text's states depend on that text only, in every variant; and each variant is its paper's."""
+"""What encoders promise: a text's states depend on that text only, in every variant; and each variant is its paper's."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,9 @@ import pytest
 from flax import nnx
 
 from transformer.config import schema
+from transformer.model.convolutional import ConvolutionalEncoder
 from transformer.model.encoder import Encoder, EncoderLayer
+from transformer.model.recurrent import RecurrentEncoder
 
 VOCABULARY, LENGTH, WIDTH = 40, 12, 16
 
@@ -17,13 +19,25 @@ VARIANTS = {
     "modern": {"norm": "rms", "positions": "rotary", "activation": "swiglu"},
     "scanned": {"positions": "none", "activation": "geglu", "scan_layers": True, "rematerialize": True},
     "bfloat16": {"precision": "bfloat16", "activation": "gelu_tanh"},
+    "convolutional": {"kind": "convolutional", "hidden": 12, "kernel_size": 5},
+    "bfloat16_convolutional": {"kind": "convolutional", "hidden": 12, "precision": "bfloat16"},
+    "intra_attention": {"kind": "lstm", "hidden": 8, "intra_attention": True},
+    "bfloat16_intra_attention": {"kind": "gru", "hidden": 8, "bidirectional": True, "intra_attention": True, "precision": "bfloat16"},
 }
 EVERY = pytest.mark.parametrize("variant", VARIANTS)
 
 
 def make(variant=None, *, pairs=False, seed=0, **changes):
-    config = schema.Transformer(width=WIDTH, heads=2, feed_forward=32, **(VARIANTS.get(variant, {}) | changes))
-    return Encoder(config, vocabulary_size=VOCABULARY, maximum_length=LENGTH, pairs=pairs, rngs=nnx.Rngs(seed))
+    settings = VARIANTS.get(variant, {}) | changes
+    shape = {"vocabulary_size": VOCABULARY, "maximum_length": LENGTH, "pairs": pairs, "rngs": nnx.Rngs(seed)}
+    if "kind" not in settings:
+        return Encoder(schema.Transformer(width=WIDTH, heads=2, feed_forward=32, **settings), **shape)
+    if settings["kind"] == "convolutional":
+        return ConvolutionalEncoder(schema.Convolutional(width=WIDTH, **settings), **shape)
+    encoder = RecurrentEncoder(schema.Recurrent(width=WIDTH, **settings), **shape)
+    vector = encoder.intra_attention.attention.vector
+    vector[...] = jax.random.normal(jax.random.key(0), vector.shape)  # it starts at zero, which would hide what it attends to
+    return encoder
 
 
 def rows(*texts, length=LENGTH):
@@ -52,7 +66,7 @@ FIRST, SECOND = [3, 1, 4, 1, 5], [9, 2, 6, 5]
 @EVERY
 def test_padding_and_packing_leave_a_text_as_it_is(variant):
     encoder = make(variant)
-    tolerance = {"atol": 2e-2} if variant == "bfloat16" else {"atol": 2e-5}
+    tolerance = {"atol": 2e-2} if variant.startswith("bfloat16") else {"atol": 2e-5}
     alone = states(encoder, rows([FIRST], length=5))[0]
     batch = rows([FIRST], [SECOND, FIRST], [], [[7] * 12])
     together = states(encoder, batch)
@@ -140,12 +154,13 @@ def test_a_layer_is_its_papers_equation(norm_position):
     np.testing.assert_allclose(jax.jit(lambda layer, x: layer(x, mask, positions))(layer, x), equation(layer, x), atol=2e-5)
 
 
-def test_dropout_follows_the_key_alone():
-    encoder, batch = make(dropout=0.3), rows([FIRST], [SECOND])
+@pytest.mark.parametrize("variant", [None, "convolutional", "intra_attention"])
+def test_dropout_follows_the_key_alone(variant):
+    encoder, batch = make(variant, dropout=0.3), rows([FIRST], [SECOND])
     first, again, second = (states(encoder, batch, jax.random.key(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != second).any()
-    np.testing.assert_array_equal(states(make(dropout=0.0), batch, jax.random.key(1)), states(encoder, batch))
+    np.testing.assert_array_equal(states(make(variant, dropout=0.0), batch, jax.random.key(1)), states(encoder, batch))
 
 
 def test_layers_drop_different_elements():
@@ -191,8 +206,9 @@ def test_embeddings_have_the_sinusoids_scale_and_types_are_told_apart():
     np.testing.assert_allclose((embedded - untyped)[0, 6:], jnp.tile(types_difference, (6, 1)), atol=1e-5)
 
 
-def test_bfloat16_is_close_to_float32():
+@pytest.mark.parametrize("variant", [None, "convolutional", "intra_attention"])
+def test_bfloat16_is_close_to_float32(variant):
     batch = rows([FIRST], [SECOND])
-    exact, rounded = states(make(), batch), states(make(precision="bfloat16"), batch)
+    exact, rounded = states(make(variant), batch), states(make(variant, precision="bfloat16"), batch)
     assert rounded.dtype == jnp.float32
     assert 0 < np.abs(exact - rounded).max() < 0.1

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from functools import cache, partial
 from itertools import pairwise
+from operator import attrgetter
 
 import hypothesis.strategies as st
 import jax
@@ -15,16 +16,24 @@ from flax import nnx
 from hypothesis import given, settings
 
 from transformer.config import schema
+from transformer.model.linear_recurrence import linear_recurrence
+from transformer.model.minimal_recurrent import MinimalRecurrentLayer
 from transformer.model.recurrent import RecurrentEncoder, RecurrentLayer
 from transformer.model.recurrent_cells import CELLS
 from transformer.model.recurrent_scan import recur
 
-KINDS = ("rnn", "lstm", "gru")
+MINIMAL = ("mingru", "minlstm")
+KINDS = (*CELLS, *MINIMAL)
 VOCABULARY, WIDTH, HIDDEN, LENGTH = 11, 6, 5, 9
 
 # Texts of 4, 3 and 1 tokens with padding before, between and after them; a text that fills its row; a row of padding.
 SEGMENTS = np.array([[0, 1, 1, 1, 1, 2, 2, 2, 0], [0, 0, 7, 0, 3, 3, 0, 3, 3], [1] * LENGTH, [0] * LENGTH], np.int32)
 TOKENS = np.random.default_rng(0).integers(0, VOCABULARY, SEGMENTS.shape).astype(np.int32)
+
+
+def make_layer(kind, *, reverse):
+    layer = MinimalRecurrentLayer if kind in MINIMAL else RecurrentLayer
+    return layer(kind, WIDTH, HIDDEN, reverse=reverse, dtype="float32", rngs=nnx.Rngs(0))
 
 
 def encoder(kind, **settings):
@@ -55,6 +64,8 @@ def sigmoid(x):
 
 def reference_text(kind, x, weights):
     """One text [length, inputs] in one direction, by the equations as they are printed."""
+    if kind in MINIMAL:
+        return reference_minimal(kind, x @ weights[0] + weights[1])
     input_weight, recurrent_weight, bias = weights
     hidden = len(recurrent_weight)
     h = c = np.zeros(hidden)
@@ -74,8 +85,21 @@ def reference_text(kind, x, weights):
     return np.array(outputs)
 
 
+def reference_minimal(kind, projected):
+    h, outputs = np.zeros(HIDDEN), []
+    for *gates, candidate in projected.reshape(len(projected), -1, HIDDEN):
+        if kind == "mingru":
+            z = sigmoid(gates[0])
+            h = (1 - z) * h + z * candidate
+        else:
+            f, i = map(sigmoid, gates)
+            h = f / (f + i) * h + i / (f + i) * candidate
+        outputs.append(h)
+    return np.array(outputs)
+
+
 def reference_layer(kind, x, segments, weights, *, reverse):
-    result = np.zeros((*segments.shape, len(weights[1])))
+    result = np.zeros((*segments.shape, HIDDEN))
     for row, ids in enumerate(segments):
         borders = np.flatnonzero(np.diff(ids, prepend=-1, append=-1))
         for start, stop in pairwise(borders):
@@ -98,7 +122,8 @@ def reference(model, tokens, segments):
 
 def in_numpy(kind, model):
     """The parameters of an encoder, or a gradient shaped like it, in float64."""
-    layers = [[[p[...] for p in (d.input_weight, d.recurrent_weight, d.bias)] for d in layer] for layer in model.layers]
+    names = ("input.weight", "input.bias") if kind in MINIMAL else ("input_weight", "recurrent_weight", "bias")
+    layers = [[[attrgetter(name)(direction)[...] for name in names] for direction in layer] for layer in model.layers]
     return {
         "kind": kind,
         **jax.tree.map(lambda a: np.asarray(a, np.float64), {"embedding": {"tokens": model.embedding.tokens[...]}, "layers": layers}),
@@ -108,7 +133,8 @@ def in_numpy(kind, model):
 def with_random_biases(model):
     """Biases of zero would hide where they enter."""
     for index, direction in enumerate(d for layer in model.layers for d in layer):
-        direction.bias[...] = jax.random.normal(jax.random.key(index), direction.bias.shape)
+        bias = direction.input.bias if isinstance(direction, MinimalRecurrentLayer) else direction.bias
+        bias[...] = jax.random.normal(jax.random.key(index), bias.shape)
     return model
 
 
@@ -140,7 +166,7 @@ def test_gradient_equals_finite_differences_of_the_equations(kind):
         np.testing.assert_allclose((found * direction).sum(), (loss(above) - loss(below)) / 2e-5, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CELLS)
 def test_hand_written_gradient_equals_automatic_differentiation(kind):
     cell, key = CELLS[kind], jax.random.key(2)
     shapes = [(LENGTH, 4, cell.gates * HIDDEN), (HIDDEN, cell.gates * HIDDEN), (cell.biases * HIDDEN,)]
@@ -164,6 +190,43 @@ def test_hand_written_gradient_equals_automatic_differentiation(kind):
 
     ours = gradients(lambda *arguments: recur(cell, *arguments, continues, True, jnp.float32), *arguments)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-5, atol=2e-5), ours, gradients(plain, *arguments))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_parallel_scan_and_its_gradient_are_those_of_the_recurrence_a_step_at_a_time(reverse):
+    key = jax.random.key(0)
+    decay, addition, cotangent = (jax.random.uniform(jax.random.fold_in(key, i), (LENGTH, 4, HIDDEN), minval=-1.0) for i in range(3))
+
+    def plain(decay, addition):
+        def step(h, inputs):
+            h = inputs[0] * h + inputs[1]
+            return h, h
+
+        return jax.lax.scan(step, jnp.zeros((4, HIDDEN)), (decay, addition), reverse=reverse)[1]
+
+    @partial(jax.jit, static_argnums=0)
+    def gradients(function):
+        outputs, pullback = jax.vjp(function, decay, addition)
+        return outputs, pullback(cotangent)
+
+    ours = gradients(lambda decay, addition: linear_recurrence(decay, addition, reverse))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), ours, gradients(plain))
+
+
+def test_no_step_of_the_minimal_networks_waits_for_the_one_before():
+    layer = make_layer("minlstm", reverse=False)
+    program = str(jax.make_jaxpr(jax.grad(lambda x: layer(x, jnp.ones((64, 1), jnp.int32)).sum()))(jnp.ones((64, 1, WIDTH))))
+    assert "scan[" not in program
+    assert "while[" not in program
+
+
+def test_gates_that_are_shut_altogether_give_no_nan():
+    layer = make_layer("minlstm", reverse=False)
+    layer.input.bias[...] = jnp.full_like(layer.input.bias[...], -1e4)
+    function = jax.jit(jax.value_and_grad(lambda x: layer(x, jnp.ones((LENGTH, 1), jnp.int32)).sum()))
+    value, gradient = function(jnp.ones((LENGTH, 1, WIDTH)))
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
 
 
 # ------------------------------------------------------------------------------------------------ padding and packing
@@ -223,7 +286,7 @@ def test_padding_gets_zeros_and_gives_no_gradient(kind):
 
 def layer_jacobian(kind, reverse):
     """Whether the output at a position depends on the input at another: [length of outputs, length of inputs]."""
-    layer = RecurrentLayer(kind, WIDTH, HIDDEN, reverse=reverse, dtype="float32", rngs=nnx.Rngs(0))
+    layer = make_layer(kind, reverse=reverse)
     x = jax.random.normal(jax.random.key(0), (LENGTH, 1, WIDTH))
     jacobian = jax.jit(jax.jacrev(lambda x: layer(x, jnp.ones((LENGTH, 1), jnp.int32))))(x)
     return np.abs(jacobian).sum((1, 2, 4, 5)) > 0
@@ -237,9 +300,7 @@ def test_each_direction_sees_the_tokens_up_to_its_own_and_no_other(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_reverse_direction_is_the_forward_one_in_a_mirror(kind):
-    forward, reverse = (
-        RecurrentLayer(kind, WIDTH, HIDDEN, reverse=reverse, dtype="float32", rngs=nnx.Rngs(0)) for reverse in (False, True)
-    )
+    forward, reverse = (make_layer(kind, reverse=reverse) for reverse in (False, True))
     x, segments = jax.random.normal(jax.random.key(0), (LENGTH, 4, WIDTH)), jnp.asarray(SEGMENTS.T)
     ours, mirrored = jax.jit(lambda x, segments: (reverse(x, segments), forward(x[::-1], segments[::-1])[::-1]))(x, segments)
     np.testing.assert_allclose(ours, mirrored, atol=1e-6)
@@ -283,10 +344,12 @@ def test_number_of_parameters(width, hidden, layers, bidirectional, kind):
     def build():
         return nnx.state(RecurrentEncoder(config, vocabulary_size=VOCABULARY, maximum_length=4, pairs=False, rngs=nnx.Rngs(0)), nnx.Param)
 
-    blocks = {"rnn": (1, 1), "lstm": (4, 4), "gru": (3, 4)}[kind]
+    weights, recurrent_weights, biases = {"rnn": (1, 1, 1), "lstm": (4, 4, 4), "gru": (3, 3, 4), "mingru": (2, 0, 2), "minlstm": (3, 0, 3)}[
+        kind
+    ]
     directions = 2 if bidirectional else 1
     inputs = [width] + [directions * hidden] * (layers - 1)
-    expected = VOCABULARY * width + sum(directions * hidden * (blocks[0] * (size + hidden) + blocks[1]) for size in inputs)
+    expected = VOCABULARY * width + sum(directions * hidden * (weights * size + recurrent_weights * hidden + biases) for size in inputs)
     assert sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(build))) == expected
 
 
@@ -297,6 +360,10 @@ def test_initial_weights():
     limit = (6 / (WIDTH + HIDDEN)) ** 0.5
     assert limit / 2 < jnp.abs(layer.input_weight[...]).max() <= limit
     np.testing.assert_array_equal(layer.bias[...].reshape(4, HIDDEN)[:, 0], [0, 1, 0, 0])
+    for kind, biases in (("mingru", [-1, 0]), ("minlstm", [1, 0, 0])):
+        layer = make_layer(kind, reverse=False)
+        np.testing.assert_array_equal(layer.input.bias[...].reshape(-1, HIDDEN)[:, 0], biases)
+        assert limit / 2 < jnp.abs(layer.input.weight[...]).max() <= limit
 
 
 # ------------------------------------------------------------------------------------------------------------- devices

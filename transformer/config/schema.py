@@ -156,7 +156,7 @@ class Batching(Section):
 
 # --------------------------------------------------------------------------------------------------------------- model
 
-Pooling = Literal["first", "mean", "max"]
+Pooling = Literal["first", "mean", "max", "attention", "final_state_attention"]
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -164,13 +164,13 @@ class Encoder(Section):
     """What every encoder has."""
 
     width: PositiveInt = 128
-    """Size of the embeddings and of an encoder's output."""
+    """Size of the embeddings and of a Transformer's states."""
     layers: PositiveInt = 2
     """Number of layers."""
     dropout: Fraction = 0.1
     """Dropout rate on embeddings, on every sublayer's output and on the pooled text."""
     pooling: Annotated[list[Pooling], Field(min_length=1)] = ["mean"]
-    """How a text's states become one vector; several are concatenated."""
+    """How a text's states become one vector; several are concatenated. `attention` is additive with a learned query."""
     precision: Precision = "float32"
     """Type of the inputs of matrix products; everything else stays float32."""
 
@@ -212,16 +212,37 @@ class Transformer(Encoder):
 
 
 class Recurrent(Encoder):
-    """A recurrent network: the plain RNN (Elman 1990), the LSTM (1997) or the GRU (2014)."""
+    """A recurrent network: the plain RNN (Elman 1990), the LSTM (1997), the GRU (2014), or minGRU and minLSTM (2024), parallel in time."""
 
-    kind: Literal["rnn", "lstm", "gru"] = "lstm"
+    kind: Literal["rnn", "lstm", "gru", "mingru", "minlstm"] = "lstm"
+    """Which recurrence; those of `mingru` and `minlstm` are computed in parallel along the text."""
     hidden: PositiveInt = 128
     """Size of the hidden state of one direction."""
     bidirectional: bool = False
     """Read the text in both directions."""
+    intra_attention: bool = False
+    """Each token's state looks at all states of its text, by additive attention (Cheng et al. 2016), before pooling."""
 
 
-Model = Annotated[Transformer | Recurrent, Field(discriminator="kind")]
+class Convolutional(Encoder):
+    """A network of gated convolutions (Dauphin et al. 2017)."""
+
+    kind: Literal["convolutional"] = "convolutional"
+    hidden: PositiveInt = 128
+    """Size of a token's state in every layer."""
+    kernel_size: PositiveInt = 3
+    """How many tokens a convolution sees: an odd number, the token and as many to each side."""
+
+    @model_validator(mode="after")
+    def _window_has_a_middle(self) -> "Convolutional":
+        if self.kernel_size % 2 == 0:
+            raise ValueError(
+                f"kernel_size {self.kernel_size} is even, so that the window has no middle; kernel_size={self.kernel_size + 1} is odd"
+            )
+        return self
+
+
+Model = Annotated[Transformer | Recurrent | Convolutional, Field(discriminator="kind")]
 
 # ------------------------------------------------------------------------------------------------------------ training
 
@@ -311,6 +332,8 @@ class Training(Section):
     """Steps between checkpoints; at every evaluation by default."""
     keep_latest: PositiveInt = 1
     """How many of the latest checkpoints to keep, beside the best."""
+    evaluate_test: bool = True
+    """Measure the best checkpoint on test at the end; say no while choosing settings, so that test data cannot guide the choice."""
     log_every: PositiveInt = 10
     """Steps between lines of training metrics."""
     wandb_project: str | None = None

@@ -4,8 +4,11 @@ A query is compared with every key, a softmax turns these scores into weights, a
 
     attention(Q, K, V) = softmax(Q Kᵀ / sqrt(head_dim)) V                               (Vaswani et al. 2017, equation 1)
 
-The three functions take any leading axes (none, a batch, a batch and heads) and can be used alone. `dtype` (float32 or bfloat16) is the
-type to which the inputs of products are rounded; products sum in float32, and all else is float32.
+Only the first step differs from the attention that came before (Bahdanau et al. 2015): `additive_scores` stands there for
+`attention_scores`, and the other two steps are the same.
+
+The functions take any leading axes (none, a batch, a batch and heads) and can be used alone. `dtype` (float32 or bfloat16) is the type to
+which the inputs of products are rounded; products sum in float32, and all else is float32.
 """
 
 import math
@@ -31,6 +34,26 @@ def attention_scores(
 ) -> Float[Array, "*batch query_length key_length"]:
     """Step 1. How well each query fits each key: their inner product over sqrt(head_dim) (Vaswani et al. 2017, section 3.2.1)."""
     return product_with_transpose(query / math.sqrt(query.shape[-1]), key, dtype)
+
+
+@jax.jit
+def additive_scores(
+    query: Float[Array, "*batch query_length hidden"], key: Float[Array, "*batch key_length hidden"], vector: Float[Array, " hidden"]
+) -> Float[Array, "*batch query_length key_length"]:
+    """Step 1, the older way: vᵀ tanh(W s + U h) (Bahdanau et al. 2015, section A.1.2).
+
+    Args:
+        query: W s, what asks, after its projection.
+        key: U h, what is asked, after its projection.
+        vector: v.
+    """
+
+    # The backward pass computes the hyperbolic tangents anew: kept, they would take `hidden` times the memory of the scores.
+    @jax.checkpoint
+    def scores(query: Array, key: Array, vector: Array) -> Array:
+        return (jnp.tanh(query[..., :, None, :] + key[..., None, :, :]) * vector).sum(axis=-1)
+
+    return scores(query, key, vector)
 
 
 @partial(jax.jit, static_argnames="dtype")
@@ -107,19 +130,29 @@ class MultiHeadAttention(nnx.Module):
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "batch length width"]:
         """Attend from each token to those of its text. `positions` are used by rotary positions only; with a `key`, weights drop out."""
-        queries, keys, values = (self._split(project(x)) for project in (self.query, self.key, self.value))
-        if self.rotary:
-            queries, keys = rotate(queries, positions), rotate(keys, positions)
+        queries, keys = self._queries_and_keys(x, positions)
         attended = attention(
             queries,
             keys,
-            values,
+            self._split(self.value(x)),
             mask[:, None],
             self.dtype,
             dropout_rate=self.dropout_rate,
             dropout_key=key,
         )
         return self.output(attended.swapaxes(1, 2).reshape(x.shape))
+
+    def weights(
+        self, x: Float[Array, "batch length width"], mask: Bool[Array, "batch length length"], positions: Int[Array, "batch length"]
+    ) -> Float[Array, "batch heads length length"]:
+        """The weights with which each token (third axis) looks at each (last axis), without dropout."""
+        return attention_weights(attention_scores(*self._queries_and_keys(x, positions), self.dtype), mask[:, None], self.dtype)
+
+    def _queries_and_keys(
+        self, x: Float[Array, "batch length width"], positions: Int[Array, "batch length"]
+    ) -> tuple[Float[Array, "batch heads length head_dim"], Float[Array, "batch heads length head_dim"]]:
+        queries, keys = self._split(self.query(x)), self._split(self.key(x))
+        return (rotate(queries, positions), rotate(keys, positions)) if self.rotary else (queries, keys)
 
     def _split(self, x: Float[Array, "batch length width"]) -> Float[Array, "batch heads length head_dim"]:
         batch, length, width = x.shape

@@ -5,7 +5,8 @@ from jax import Array
 from jaxtyping import Key
 
 from transformer.config import schema
-from transformer.model.classifier import Classifier
+from transformer.model.classifier import AnyEncoder, Classifier
+from transformer.model.convolutional import ConvolutionalEncoder
 from transformer.model.encoder import Encoder
 from transformer.model.recurrent import RecurrentEncoder
 
@@ -20,9 +21,12 @@ def build_classifier(
         pairs: whether a text is a pair, whose parts `types` tell apart.
     """
     rngs = nnx.Rngs(key)
-    encoder: Encoder | RecurrentEncoder
-    if isinstance(config, schema.Transformer):
-        encoder = Encoder(config, vocabulary_size=vocabulary_size, maximum_length=maximum_length, pairs=pairs, rngs=rngs)
-    else:
-        encoder = RecurrentEncoder(config, vocabulary_size=vocabulary_size, maximum_length=maximum_length, pairs=pairs, rngs=rngs)
-    return Classifier(encoder, classes=classes, pooling=config.pooling, dropout_rate=config.dropout, rngs=rngs)
+    encoder: AnyEncoder
+    match config:
+        case schema.Transformer():
+            encoder = Encoder(config, vocabulary_size=vocabulary_size, maximum_length=maximum_length, pairs=pairs, rngs=rngs)
+        case schema.Recurrent():
+            encoder = RecurrentEncoder(config, vocabulary_size=vocabulary_size, maximum_length=maximum_length, pairs=pairs, rngs=rngs)
+        case schema.Convolutional():
+            encoder = ConvolutionalEncoder(config, vocabulary_size=vocabulary_size, maximum_length=maximum_length, pairs=pairs, rngs=rngs)
+    return Classifier(encoder, classes=classes, pooling=config.pooling, dropout_rate=config.dropout, dtype=config.precision, rngs=rngs)

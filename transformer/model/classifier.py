@@ -6,46 +6,65 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
+from jax.typing import DTypeLike
 from jaxtyping import Float, Int, Key
 
 from transformer.config.schema import Pooling
+from transformer.model.additive import AttentionPooling
+from transformer.model.convolutional import ConvolutionalEncoder
 from transformer.model.dropout import dropout
 from transformer.model.encoder import Encoder
 from transformer.model.linear import Linear
 from transformer.model.recurrent import RecurrentEncoder
 
+AnyEncoder = Encoder | RecurrentEncoder | ConvolutionalEncoder
 
-def pool(
-    states: Float[Array, "batch length width"], segments: Int[Array, "batch length"], pooling: Sequence[Pooling]
-) -> Float[Array, "batch pooled"]:
-    """One vector a row: the first token's state, the mean or the maximum over its tokens; several are concatenated.
+
+def pool(states: Float[Array, "batch length width"], segments: Int[Array, "batch length"], pooling: Pooling) -> Float[Array, "batch width"]:
+    """One vector a row: the first token's state, or the mean or the maximum over its tokens.
 
     Padding (segment 0) never counts; a row of padding only gives zeros.
     """
     real = (segments != 0)[:, :, None]
-    pooled = []
-    for kind in pooling:
-        if kind == "first":
-            pooled.append(jnp.where(real[:, 0], states[:, 0], 0.0))
-        elif kind == "mean":
-            pooled.append(jnp.where(real, states, 0.0).sum(axis=1) / jnp.maximum(real.sum(axis=1), 1))
-        else:
-            maximum = jnp.where(real, states, -jnp.inf).max(axis=1)
-            pooled.append(jnp.where(real.any(axis=1), maximum, 0.0))
-    return jnp.concatenate(pooled, axis=-1)
+    if pooling == "first":
+        return jnp.where(real[:, 0], states[:, 0], 0.0)
+    if pooling == "mean":
+        return jnp.where(real, states, 0.0).sum(axis=1) / jnp.maximum(real.sum(axis=1), 1)
+    maximum = jnp.where(real, states, -jnp.inf).max(axis=1)
+    return jnp.where(real.any(axis=1), maximum, 0.0)
 
 
 class Classifier(nnx.Module):
-    """An encoder, pooling, dropout, and a linear head.
+    """An encoder, pooling, dropout, and a linear head. Several poolings are concatenated.
 
     The head starts near zero (truncated normal, 0.02, as in BERT), so that the first loss is the logarithm of the number of classes.
     """
 
     def __init__(
-        self, encoder: Encoder | RecurrentEncoder, *, classes: int, pooling: Sequence[Pooling], dropout_rate: float, rngs: nnx.Rngs
+        self,
+        encoder: AnyEncoder,
+        *,
+        classes: int,
+        pooling: Sequence[Pooling],
+        dropout_rate: float,
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
     ) -> None:
-        """Put a head for so many classes on the encoder."""
+        """Put a head for so many classes on the encoder; `attention_pooling` holds those poolings that have parameters, by name."""
         self.encoder = encoder
+        self.attention_pooling = nnx.Dict(
+            {
+                kind: AttentionPooling(
+                    encoder.output_width,
+                    final_state=kind == "final_state_attention",
+                    reverse_width=encoder.reverse_width,
+                    dtype=dtype,
+                    rngs=rngs,
+                )
+                for kind in pooling
+                if kind in {"attention", "final_state_attention"}
+            }
+        )
         self.head = Linear(encoder.output_width * len(pooling), classes, initializer=jax.nn.initializers.truncated_normal(0.02), rngs=rngs)
         self.pooling = tuple(pooling)
         self.dropout_rate = dropout_rate
@@ -62,4 +81,8 @@ class Classifier(nnx.Module):
         """Logits. Dropout is active exactly when a `key` is given."""
         encoder_key, pooled_key = (None, None) if key is None else (jax.random.fold_in(key, i) for i in range(2))
         states = self.encoder(tokens, segments, positions, types, key=encoder_key)
-        return self.head(dropout(pool(states, segments, self.pooling), self.dropout_rate, pooled_key))
+        pooled = [
+            self.attention_pooling[kind](states, segments) if kind in self.attention_pooling else pool(states, segments, kind)
+            for kind in self.pooling
+        ]
+        return self.head(dropout(jnp.concatenate(pooled, axis=-1), self.dropout_rate, pooled_key))

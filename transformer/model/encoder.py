@@ -56,6 +56,12 @@ class EncoderLayer(nnx.Module):
         x = self.attention_norm(x + dropout(attended, self.dropout_rate, attention_key))
         return self.feed_forward_norm(x + dropout(self.feed_forward(x), self.dropout_rate, feed_forward_key))
 
+    def attention_weights(
+        self, x: Float[Array, "batch length width"], mask: Bool[Array, "batch length length"], positions: Int[Array, "batch length"]
+    ) -> Float[Array, "batch heads length length"]:
+        """The weights of this layer's attention at these inputs."""
+        return self.attention.weights(self.attention_norm(x) if self.norm_position == "pre" else x, mask, positions)
+
 
 class Encoder(nnx.Module):
     """Embeddings and a stack of layers (Vaswani et al. 2017, section 3.1; BERT, Devlin et al. 2019).
@@ -81,6 +87,7 @@ class Encoder(nnx.Module):
         self.dropout_rate = config.dropout
         self.rematerialize = config.rematerialize
         self.output_width = config.width
+        self.reverse_width = 0
 
     def __call__(
         self,
@@ -98,10 +105,7 @@ class Encoder(nnx.Module):
             key: decides what drops out; None for no dropout.
         """
         embedding_key, layers_key = (None, None) if key is None else (jax.random.fold_in(key, i) for i in range(2))
-        x = self.embedding(tokens, positions, types)
-        if self.embedding_norm is not None:
-            x = self.embedding_norm(x)
-        x = dropout(x, self.dropout_rate, embedding_key)
+        x = dropout(self._embed(tokens, positions, types), self.dropout_rate, embedding_key)
         mask = segment_mask(segments, segments)
 
         def apply(state: nnx.State[Any, Any], x: Array, index: int | Array) -> Array:
@@ -121,8 +125,35 @@ class Encoder(nnx.Module):
                 x = apply(state, x, index)
         return x if self.final_norm is None else self.final_norm(x)
 
+    def attention_weights(
+        self,
+        tokens: Int[Array, "batch length"],
+        segments: Int[Array, "batch length"],
+        positions: Int[Array, "batch length"],
+        types: Int[Array, "batch length"] | None = None,
+    ) -> Float[Array, "layers batch heads length length"]:
+        """The weights of every layer's attention: how much each token (fourth axis) looks at each (last axis)."""
+        x, mask = self._embed(tokens, positions, types), segment_mask(segments, segments)
+        weights = []
+        for layer in _unstack(self.layers) if isinstance(self.layers, EncoderLayer) else self.layers:
+            weights.append(layer.attention_weights(x, mask, positions))
+            x = layer(x, mask, positions)
+        return jnp.stack(weights)
+
+    def _embed(
+        self, tokens: Int[Array, "batch length"], positions: Int[Array, "batch length"], types: Int[Array, "batch length"] | None
+    ) -> Float[Array, "batch length width"]:
+        x = self.embedding(tokens, positions, types)
+        return x if self.embedding_norm is None else self.embedding_norm(x)
+
 
 def _stack(layers: list[EncoderLayer]) -> EncoderLayer:
     states = [nnx.state(layer) for layer in layers]
     stacked: EncoderLayer = nnx.merge(nnx.graphdef(layers[0]), jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
     return stacked
+
+
+def _unstack(stacked: EncoderLayer) -> list[EncoderLayer]:
+    definition, state = nnx.split(stacked)
+    layers = jax.tree.leaves(state)[0].shape[0]
+    return [nnx.merge(definition, jax.tree.map(lambda leaf, index=index: leaf[index], state)) for index in range(layers)]

@@ -1,5 +1,6 @@
-"""The recurrent encoders: plain RNN, LSTM and GRU."""
+"""The recurrent encoders: plain RNN, LSTM and GRU, and minLSTM and minGRU."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import jax
@@ -10,11 +11,14 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Int, Key
 
 from transformer.config import schema
+from transformer.model.additive import IntraAttention
+from transformer.model.cudnn import available, cudnn_lstm, texts_start_rows
 from transformer.model.dropout import dropout
 from transformer.model.embedding import Embedding
+from transformer.model.minimal_recurrent import MinimalRecurrentLayer
 from transformer.model.products import product
 from transformer.model.recurrent_cells import CELLS
-from transformer.model.recurrent_scan import recur
+from transformer.model.recurrent_scan import continues_text, recur
 
 
 class RecurrentLayer(nnx.Module):
@@ -44,11 +48,8 @@ class RecurrentLayer(nnx.Module):
 
     def __call__(self, x: Float[Array, "length batch inputs"], segments: Int[Array, "length batch"]) -> Float[Array, "length batch hidden"]:
         """The output at each token. A text is a run of one segment number; the state is zero where it begins."""
-        neighbour = jnp.zeros_like(segments[:1])
-        neighbours = jnp.concatenate([segments[1:], neighbour] if self.reverse else [neighbour, segments[:-1]])
-        continues = ((segments == neighbours) & (segments != 0)).astype(jnp.float32)[:, :, None]
+        continues = continues_text(segments, self.reverse)
         projected = product(x.reshape(-1, x.shape[-1]), self.input_weight[...], self.dtype).reshape(*x.shape[:2], -1)
-        # A platform with kernels for whole recurrent networks (cuDNN) would branch off here, by jax.lax.platform_dependent.
         return recur(CELLS[self.kind], projected, self.recurrent_weight[...], self.bias[...], continues, self.reverse, self.dtype)
 
 
@@ -68,20 +69,16 @@ class RecurrentEncoder(nnx.Module):
         self.embedding = Embedding(vocabulary_size, config.width, maximum_length=maximum_length, pairs=pairs, rngs=rngs)
         directions = (False, True) if config.bidirectional else (False,)
         self.output_width = config.hidden * len(directions)
-        self.layers = nnx.List(
-            nnx.List(
-                RecurrentLayer(
-                    config.kind,
-                    config.width if depth == 0 else self.output_width,
-                    config.hidden,
-                    reverse=reverse,
-                    dtype=config.precision,
-                    rngs=rngs,
-                )
-                for reverse in directions
-            )
-            for depth in range(config.layers)
-        )
+        self.reverse_width = config.hidden if config.bidirectional else 0
+
+        def layer(depth: int, reverse: bool) -> RecurrentLayer | MinimalRecurrentLayer:
+            inputs = config.width if depth == 0 else self.output_width
+            if config.kind in {"mingru", "minlstm"}:
+                return MinimalRecurrentLayer(config.kind, inputs, config.hidden, reverse=reverse, dtype=config.precision, rngs=rngs)
+            return RecurrentLayer(config.kind, inputs, config.hidden, reverse=reverse, dtype=config.precision, rngs=rngs)
+
+        self.layers = nnx.List(nnx.List(layer(depth, reverse) for reverse in directions) for depth in range(config.layers))
+        self.intra_attention = IntraAttention(self.output_width, dtype=config.precision, rngs=rngs) if config.intra_attention else None
         self.dropout_rate = config.dropout
 
     def __call__(
@@ -94,14 +91,63 @@ class RecurrentEncoder(nnx.Module):
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "batch length width"]:
         """The state of each token, width being `output_width`. It depends on the tokens of its own text only: in one direction on those
-        up to it, in two directions on all. Padding (segment 0) gets zeros.
+        up to it, in two directions or with intra-attention on all. Padding (segment 0) gets zeros.
 
         Args:
             positions: of each token in its text; make no difference.
             key: decides what drops out; None for no dropout.
         """
+        states = self._recur(tokens, segments, positions, types, key)
+        if self.intra_attention is not None:
+            states = self.intra_attention(states, segments)
+        return jnp.where((segments != 0)[:, :, None], states, 0.0)
+
+    def attention_weights(
+        self,
+        tokens: Int[Array, "batch length"],
+        segments: Int[Array, "batch length"],
+        positions: Int[Array, "batch length"],
+        types: Int[Array, "batch length"] | None = None,
+    ) -> Float[Array, "layers batch heads length length"] | None:
+        """The weights of intra-attention, as one layer's and one head's; None without it."""
+        if self.intra_attention is None:
+            return None
+        return self.intra_attention.weights(self._recur(tokens, segments, positions, types, None), segments)[None, :, None]
+
+    def _recur(
+        self,
+        tokens: Int[Array, "batch length"],
+        segments: Int[Array, "batch length"],
+        positions: Int[Array, "batch length"],
+        types: Int[Array, "batch length"] | None,
+        key: Key[Array, ""] | None,
+    ) -> Float[Array, "batch length width"]:
         x = self.embedding(tokens.T, positions.T, None if types is None else types.T)
         for depth, directions in enumerate(self.layers):
             x = dropout(x, self.dropout_rate, None if key is None else jax.random.fold_in(key, depth))
-            x = jnp.concatenate([layer(x, segments.T) for layer in directions], axis=-1)
-        return jnp.where((segments != 0)[:, :, None], x.swapaxes(0, 1), 0.0)
+            x = read(list(directions), x, segments.T)
+        return x.swapaxes(0, 1)
+
+
+def read(
+    directions: Sequence[RecurrentLayer | MinimalRecurrentLayer],
+    x: Float[Array, "length batch inputs"],
+    segments: Int[Array, "length batch"],
+) -> Float[Array, "length batch outputs"]:
+    """The outputs of a layer's directions side by side: an LSTM's by cuDNN where it can, everything else step by step."""
+
+    def step_by_step(x: Array) -> Array:
+        return jnp.concatenate([layer(x, segments) for layer in directions], axis=-1)
+
+    weights = [
+        (layer.input_weight[...], layer.recurrent_weight[...], layer.bias[...])
+        for layer in directions
+        if isinstance(layer, RecurrentLayer) and layer.kind == "lstm"
+    ]
+    if not (weights and available()):
+        return step_by_step(x)
+
+    def on_cuda(x: Array) -> Array:
+        return jax.lax.cond(texts_start_rows(segments), lambda x: cudnn_lstm(x, segments, weights), step_by_step, x)
+
+    return jax.lax.platform_dependent(x, cuda=on_cuda, default=step_by_step)

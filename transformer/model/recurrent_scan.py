@@ -13,12 +13,22 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from transformer.model.products import product
 from transformer.model.recurrent_cells import Cell, State
 
 Saved = tuple[Array, Array, State, Any]
+
+
+def continues_text(segments: Int[Array, "length batch"], reverse: bool) -> Float[Array, "length batch 1"]:
+    """1 where a token goes on from the one that was read before it, 0 where a text begins and in padding.
+
+    A text is a run of one segment number; `reverse` is reading from the last position to the first.
+    """
+    neighbour = jnp.zeros_like(segments[:1])
+    neighbours = jnp.concatenate([segments[1:], neighbour] if reverse else [neighbour, segments[:-1]])
+    return ((segments == neighbours) & (segments != 0)).astype(jnp.float32)[:, :, None]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 5, 6))

@@ -1,0 +1,52 @@
+"""Recurrent networks whose gates see the input alone, so that all their steps are computed in parallel (Feng et al. 2024)."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float, Int
+
+from transformer.model.linear import Linear
+from transformer.model.linear_recurrence import linear_recurrence
+from transformer.model.recurrent_scan import continues_text
+
+
+class MinimalRecurrentLayer(nnx.Module):
+    """One direction of one layer of minGRU or minLSTM (Feng et al. 2024, section 3).
+
+    minGRU: h = (1 - z) h' + z g with z = sigmoid(W_z x + b_z) and g = W_g x + b_g.
+
+    minLSTM: h = (f h' + i g) / (f + i) with the sigmoids f and i of W_f x + b_f and W_i x + b_i.
+
+    Blocks of columns are in the order z, g and f, i, g. Each is drawn for itself by Glorot and Bengio (2010, equation 16). Biases start at
+    zero, but b_z at -1 and b_f at 1, so that the state is remembered at first, as the LSTM's is.
+    """
+
+    def __init__(
+        self, kind: Literal["mingru", "minlstm"], inputs: int, hidden: int, *, reverse: bool = False, dtype: DTypeLike, rngs: nnx.Rngs
+    ) -> None:
+        """Make the linear layer `input`."""
+        gates = 2 if kind == "mingru" else 3
+        glorot = jax.nn.initializers.glorot_uniform()
+
+        def blocks(key: Array, shape: tuple[int, int], dtype: DTypeLike) -> Array:
+            return jnp.concatenate([glorot(key, (shape[0], hidden), dtype) for key in jax.random.split(key, gates)], axis=1)
+
+        self.input = Linear(inputs, gates * hidden, dtype=dtype, initializer=blocks, rngs=rngs)
+        self.input.bias[...] = self.input.bias[...].at[:hidden].set(-1.0 if kind == "mingru" else 1.0)
+        self.kind = kind
+        self.reverse = reverse
+
+    def __call__(self, x: Float[Array, "length batch inputs"], segments: Int[Array, "length batch"]) -> Float[Array, "length batch hidden"]:
+        """The output at each token. A text is a run of one segment number; the state is zero where it begins."""
+        if self.kind == "mingru":
+            update, candidate = jnp.split(self.input(x), 2, axis=-1)
+            decay = jax.nn.sigmoid(-update)
+        else:
+            forget, enter, candidate = jnp.split(self.input(x), 3, axis=-1)
+            # f / (f + i), without dividing zero by zero where both vanish.
+            decay = jax.nn.sigmoid(jax.nn.softplus(-enter) - jax.nn.softplus(-forget))
+        return linear_recurrence(decay * continues_text(segments, self.reverse), (1.0 - decay) * candidate, self.reverse)
