@@ -3,10 +3,13 @@
 
 export PYTHON EXTRAS
 
-.PHONY: train test lint docs bench environment lock clean
+.PHONY: train test compare lint docs bench environment lock clean
 
 train: environment
 	.venv/bin/python train.py configs/quickstart.yaml
+
+compare: environment
+	.venv/bin/python scripts/compare.py configs/compare/reuters_r8.yaml
 
 test: environment
 	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile

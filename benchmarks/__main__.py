@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.first_step import measure_first_step
-from benchmarks.report import document, first_step_markdown, memory_bytes, processor, row_figures, table_markdown
+from benchmarks.report import document, first_step_markdown, row_figures, table_markdown
 from benchmarks.rounds import ROOT, Worker, measure
 from benchmarks.tables import TABLES, TEXT_LENGTH, Row, Table
+from transformer.evaluation.machine import memory_bytes, processor
 
 LIBRARIES = ["torch", "transformers", "jax", "jaxlib", "flax", "optax", "numpy", "pydantic", "jaxtyping"]
 NAMES = [*TABLES, "first-step"]

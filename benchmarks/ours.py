@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
@@ -12,7 +13,7 @@ from transformer.config import schema
 from transformer.data.dataset import SpecialTokens
 from transformer.model.build import build_classifier
 from transformer.training.objectives import build_objective
-from transformer.training.step import initial_state, make_train_step
+from transformer.training.step import Variation, initial_state, make_train_step
 
 
 def transformer(
@@ -51,11 +52,12 @@ def competitor(model: schema.Model, vocabulary: int, length: int, work: dict[str
     """Training of a classifier with that encoder."""
     built = build_classifier(model, vocabulary_size=vocabulary, classes=CLASSES, maximum_length=length, pairs=False, key=jax.random.key(0))
     graph, parameters = nnx.split(built)
-    optimizer = optax.adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimizer = optax.adamw(1.0, weight_decay=WEIGHT_DECAY)
     batches = load_batches(work)
     examples = sum(batch.mask.any(axis=1).sum() for batch in batches) / len(batches)
     objective = build_objective(schema.Classification(), SpecialTokens(padding=0, unknown=1, first=2, separator=3, mask=4))
-    step = jax.jit(make_train_step(graph, objective, optimizer, seed=0, mean_examples=float(examples)), donate_argnums=0)
+    step = jax.jit(make_train_step(graph, objective, optimizer, mean_examples=float(examples)), donate_argnums=0)
+    variation = Variation(jax.random.key(0), jnp.float32(LEARNING_RATE))
     state = initial_state(parameters, optimizer, average=False)
     count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
     arrays = jax.device_put([_model_batch(batch) for batch in batches])
@@ -64,7 +66,7 @@ def competitor(model: schema.Model, vocabulary: int, length: int, work: dict[str
         nonlocal state
         for _ in range(passes):
             for batch in arrays:
-                state, metrics = step(state, batch)
+                state, metrics = step(state, batch, variation)
         return float(metrics.loss)
 
     return Competitor(run, count, batches)

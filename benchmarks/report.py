@@ -1,10 +1,7 @@
 """What was measured, for people (Markdown) and programs (JSON)."""
 
 import dataclasses
-import os
-import platform
 from collections.abc import Iterable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -29,19 +26,6 @@ after warm-up; there were {rounds} rounds.
 - memory: the same, the first row's being 1
 - start s: from starting the process to the end of its first pass over its batches: imports, building, compiling with no cache
 """
-
-
-def processor() -> str:
-    """The processor's name."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def memory_bytes() -> int:
-    """The machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def row_figures(row: Measured, reference: Measured) -> dict[str, Any]:

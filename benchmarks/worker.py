@@ -9,19 +9,9 @@ import os
 import sys
 import time
 from importlib import import_module
-from pathlib import Path
 
 from benchmarks.work import Competitor
-from transformer.host import make_allocation_cheap
-
-
-def peak_resident_bytes() -> int | None:
-    """Highest resident memory of this process so far (Linux only)."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return None
-    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-    return int(fields["VmHWM"].split()[0]) * 1024
+from transformer.host import make_allocation_cheap, peak_resident_bytes
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Settings of the process, made before JAX takes any memory."""
+"""The process: settings made before JAX takes any memory, and how much it took."""
 
 import ctypes
 import os
@@ -31,3 +31,12 @@ def make_allocation_cheap() -> None:
     library = ctypes.CDLL(None)
     for parameter, value in KEEP_ALL.items():
         library.mallopt(parameter, value)
+
+
+def peak_resident_bytes() -> int | None:
+    """Highest resident memory of this process so far; None where the system does not tell (elsewhere than on Linux)."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(fields["VmHWM"].split()[0]) * 1024

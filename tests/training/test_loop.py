@@ -16,11 +16,16 @@ from transformer.training.run import load_run
 FIGURES = ("best_step", "steps", "validation", "test", "parameters", "tokens")
 
 
+def metrics_without_seconds(directory):
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return sorted((line["step"], line["split"], [item for item in line.items() if item[0] != "seconds"]) for line in lines)
+
+
 def outcome(directory):
     """Everything about a run that must not depend on how often it was stopped."""
     run = load_run(directory)
     summary = json.loads((directory / "summary.json").read_text())
-    metrics = sorted((directory / "metrics.jsonl").read_text().splitlines())
+    metrics = metrics_without_seconds(directory)
     return [np.asarray(leaf) for leaf in jax.tree.leaves(run.parameters)], {name: summary[name] for name in FIGURES}, metrics
 
 

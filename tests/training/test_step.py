@@ -9,7 +9,7 @@ from transformer.config import schema
 from transformer.data.dataset import SpecialTokens
 from transformer.model.build import build_classifier
 from transformer.training.objectives import build_objective, classification_loss, mask_tokens
-from transformer.training.step import initial_state, make_train_step
+from transformer.training.step import Variation, initial_state, make_train_step
 
 SPECIAL = SpecialTokens(padding=0, unknown=1, first=2, separator=3, mask=4)
 ROWS, LENGTH, CLASSES = 8, 6, 3
@@ -22,7 +22,7 @@ BATCH = {
 }
 
 
-def make(dropout=0.0, optimizer=None, objective=None, **settings):
+def make(dropout=0.0, optimizer=None, objective=None, seed=0, learning_rate=0.1, **settings):
     model = build_classifier(
         schema.Transformer(width=8, heads=2, layers=1, feed_forward=16, dropout=dropout),
         vocabulary_size=20,
@@ -32,10 +32,12 @@ def make(dropout=0.0, optimizer=None, objective=None, **settings):
         key=jax.random.key(0),
     )
     graph, parameters = nnx.split(model)
-    optimizer = optimizer or optax.sgd(0.1)
-    settings = {"seed": 0, "mean_examples": float(ROWS), **settings}
+    optimizer = optimizer or optax.sgd(1.0)
+    settings = {"mean_examples": float(ROWS), **settings}
     step = make_train_step(graph, build_objective(objective or schema.Classification(), SPECIAL), optimizer, **settings)
-    return jax.jit(step), initial_state(parameters, optimizer, settings.get("average_decay", 0.0) > 0)
+    variation = Variation(jax.random.key(seed), jnp.float32(learning_rate))
+    state = initial_state(parameters, optimizer, settings.get("average_decay", 0.0) > 0)
+    return jax.jit(lambda state, batch: step(state, batch, variation)), state
 
 
 def largest_difference(one, other):
@@ -61,8 +63,8 @@ def test_filler_rows_change_nothing():
 
 
 def test_randomness_follows_from_seed_and_step_alone():
-    step, state = make(dropout=0.5, optimizer=optax.sgd(0.0))
-    other_seed, _ = make(dropout=0.5, optimizer=optax.sgd(0.0), seed=1)
+    step, state = make(dropout=0.5, learning_rate=0.0)
+    other_seed, _ = make(dropout=0.5, learning_rate=0.0, seed=1)
     next_state, first = step(state, BATCH)
     assert step(state, BATCH)[1].loss == first.loss
     assert step(next_state, BATCH)[1].loss != first.loss  # same parameters, next step
@@ -82,7 +84,7 @@ def test_average_follows_its_recurrence():
 
 
 def test_a_loss_that_learns():
-    step, state = make(optimizer=optax.adam(0.01))
+    step, state = make(optimizer=optax.adam(1.0), learning_rate=0.01)
     losses = []
     for _ in range(60):
         state, metrics = step(state, BATCH)

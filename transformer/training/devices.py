@@ -7,6 +7,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from transformer.config.errors import UsageError
 from transformer.data.cache import cache_directory
+from transformer.host import peak_resident_bytes
 
 
 def use_compilation_cache() -> None:
@@ -37,3 +38,11 @@ def split_rows(batch: Any, mesh: Mesh) -> Any:
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Put a copy of every array on each device."""
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def peak_memory() -> int | None:
+    """Most bytes in use so far on one device, or in this process where its devices are CPUs; None where nobody tells."""
+    if jax.default_backend() == "cpu":
+        return peak_resident_bytes()
+    peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
+    return max((peak for peak in peaks if peak is not None), default=None)

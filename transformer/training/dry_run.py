@@ -1,6 +1,7 @@
 """What a training will take, told before it starts."""
 
 import collections
+import math
 import time
 
 import jax
@@ -20,29 +21,27 @@ def dry_run(config: schema.Config) -> None:
     experiment = build_experiment(config, console.print)
     batches, devices = experiment.batches, experiment.mesh.size
     state = experiment.initial()
-    parameters = count_parameters(state)
+    parameters = count_parameters(state.parameters)
 
     epoch = range(batches.steps_per_epoch)
     examples = {tuple(batch["tokens"].shape): batch for batch in map(batches.batch, epoch)}
     counts = collections.Counter(tuple(batches.batch(step)["tokens"].shape) for step in epoch)
     table = Table("rows x tokens", "rows a device", "batches an epoch", "memory of a step", "operations a step", "seconds a step")
     seconds = {}
-    memory_needed = 0
+    memory_needed = 0.0
     for shape in sorted(counts, key=lambda shape: shape[1]):
         batch = experiment.place(examples[shape])
-        executable = experiment.step.executable(state, batch, stopwatch)
-        state, metrics = executable(state, batch)
+        program = experiment.step.compile(state, batch, stopwatch)
+        state, metrics = experiment.step(state, batch)
         jax.block_until_ready(metrics)
         start = time.perf_counter()
         for _ in range(TIMED_STEPS):
-            state, metrics = executable(state, batch)
+            state, metrics = experiment.step(state, batch)
         jax.block_until_ready(metrics)
         seconds[shape] = (time.perf_counter() - start) / TIMED_STEPS
-        memory = executable.memory_analysis()
-        assert memory is not None, "this backend does not tell what a compiled step needs"
-        needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+        needed = _memory(program)
         memory_needed = max(memory_needed, needed)
-        operations = (executable.cost_analysis() or {}).get("flops", float("nan"))
+        operations = (program.cost_analysis() or {}).get("flops", math.nan)
         rows, length = shape
         table.add_row(
             f"{rows} x {length}",
@@ -68,3 +67,11 @@ def dry_run(config: schema.Config) -> None:
         console.print(note)
     console.print(table)
     console.print(figures)
+
+
+def _memory(program: jax.stages.Compiled) -> float:
+    """Bytes that the program needs while it runs; not a number where the backend does not tell."""
+    memory = program.memory_analysis()
+    if memory is None:
+        return math.nan
+    return float(memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes)

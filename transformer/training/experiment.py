@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -17,17 +18,27 @@ from transformer.data.batching import TrainingBatches, batch_shapes
 from transformer.data.dataset import Dataset, load_dataset
 from transformer.training.devices import data_mesh, replicate, split_rows
 from transformer.training.objectives import Batch, build_objective
-from transformer.training.optimizer import build_optimizer
+from transformer.training.optimizer import build_optimizer, learning_rate_schedule
 from transformer.training.prediction import Predictor
 from transformer.training.run import initial_model
-from transformer.training.step import StepMetrics, TrainState, initial_state, make_train_step
+from transformer.training.step import Parameters, StepMetrics, TrainState, Variation, initial_state, make_train_step
 
 
 class Stopwatch:
-    """Seconds spent on each kind of work."""
+    """Seconds spent on each kind of work, those of a run's earlier processes included."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Each kind's, and their `total` since the start, whether measured or not."""
+        return {**self._seconds, "total": self._seconds.get("total", 0.0) + time.monotonic() - self._start}
+
+    def go_on(self, earlier: dict[str, float]) -> None:
+        """Add what an earlier process spent."""
+        self._seconds = {kind: earlier.get(kind, 0.0) + self._seconds.get(kind, 0.0) for kind in {**earlier, **self._seconds}}
 
     @contextmanager
     def measure(self, kind: str) -> Iterator[None]:
@@ -36,23 +47,31 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[kind] = self.seconds.get(kind, 0.0) + time.monotonic() - start
+            self._seconds[kind] = self._seconds.get(kind, 0.0) + time.monotonic() - start
 
 
 class CompiledStep:
-    """The training step, compiled once for each shape of batch; the state is donated."""
+    """The training step of one run, compiled once for each shape of batch; the state is donated."""
 
-    def __init__(self, step: Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]], mesh: Mesh) -> None:
+    def __init__(
+        self, step: Callable[[TrainState, Batch, Variation], tuple[TrainState, StepMetrics]], variation: Variation, mesh: Mesh
+    ) -> None:
         self._step = jax.jit(step, donate_argnums=0, out_shardings=NamedSharding(mesh, PartitionSpec()))
+        self._variation = replicate(variation, mesh)
         self.executables: dict[tuple[int, ...], jax.stages.Compiled] = {}
 
-    def executable(self, state: TrainState, batch: Batch, stopwatch: Stopwatch) -> jax.stages.Compiled:
-        """The compiled program for batches shaped like this one."""
+    def compile(self, state: TrainState, batch: Batch, stopwatch: Stopwatch) -> jax.stages.Compiled:
+        """The compiled program for batches shaped like this one; what compiling takes is added to `stopwatch`."""
         shape = tuple(batch["tokens"].shape)
         if shape not in self.executables:
             with stopwatch.measure("compile"):
-                self.executables[shape] = self._step.lower(state, batch).compile()
+                self.executables[shape] = self._step.lower(state, batch, self._variation).compile()
         return self.executables[shape]
+
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
+        """Run the program that `compile` made for such batches."""
+        result: tuple[TrainState, StepMetrics] = self.executables[tuple(batch["tokens"].shape)](state, batch, self._variation)
+        return result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +86,7 @@ class Experiment:
     evaluate_every: int
     checkpoint_every: int
     learning_rate: Callable[[int], Any]
+    """That of a step, counted from 0."""
     initial: Callable[[], TrainState]
     """Makes the state before the first step."""
     step: CompiledStep
@@ -100,16 +120,17 @@ def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Ex
             f"set schedule.warmup_steps={steps // 10} or more training.epochs"
         )
     graph, parameters = initial_model(config, dataset.tokenizer, dataset.labels)
-    optimizer, learning_rate = build_optimizer(config, steps)
+    rate = learning_rate_schedule(config.schedule, steps)
+    optimizer = build_optimizer(config, rate)
     train_step = make_train_step(
         graph,
         build_objective(config.objective, dataset.special),
         optimizer,
-        seed=config.seed,
         mean_examples=batches.mean_examples,
         accumulation=config.training.accumulation,
         average_decay=config.training.average_decay,
     )
+    peak = config.optimizer.learning_rate
     averaged = config.training.average_decay > 0
     make_state = jax.jit(lambda parameters: initial_state(parameters, optimizer, averaged))
     evaluate_every = config.training.evaluate_every or batches.steps_per_epoch
@@ -120,18 +141,18 @@ def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Ex
         steps=steps,
         evaluate_every=evaluate_every,
         checkpoint_every=config.training.checkpoint_every or evaluate_every,
-        learning_rate=learning_rate,
+        learning_rate=lambda step: peak * rate(step),
         initial=lambda: replicate(make_state(parameters), mesh),
-        step=CompiledStep(train_step, mesh),
+        step=CompiledStep(train_step, Variation(jax.random.key(config.seed), jnp.float32(peak)), mesh),
         predictor=Predictor(graph, dataset.special, shapes, mesh, pairs=len(config.data.text) == 2),
         mesh=mesh,
     )
 
 
-def count_parameters(state: TrainState) -> dict[str, int]:
+def count_parameters(parameters: Parameters) -> dict[str, int]:
     """Number of parameters in all, and without the embeddings."""
     total = without = 0
-    for path, leaf in jax.tree_util.tree_flatten_with_path(state.parameters)[0]:
+    for path, leaf in jax.tree_util.tree_flatten_with_path(parameters)[0]:
         total += leaf.size
         if not any(getattr(key, "key", None) == "embedding" for key in path):
             without += leaf.size

@@ -111,9 +111,9 @@ class Logger:
             left = (self._steps - step) * (now - self._started) / max(step - self._first_step, 1)
             self.say(f"step {step}/{self._steps}  loss {loss:.3f}  {speed:,.0f} real tokens/s  {_minutes(left)} left")
 
-    def evaluation(self, step: int, split: str, figures: dict[str, float], best: bool = False) -> None:
-        """Figures of an evaluation."""
-        self._file.append(step, split, figures)
+    def evaluation(self, step: int, split: str, figures: dict[str, float], seconds: dict[str, float], best: bool = False) -> None:
+        """Figures of an evaluation, and the seconds spent so far, which metrics.jsonl keeps beside them."""
+        self._file.append(step, split, {**figures, "seconds": {kind: round(value, 3) for kind, value in seconds.items()}})
         self._elsewhere(step, split, figures)
         shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
         self.say(f"step {step}/{self._steps}  {split}  {shown}{'  best so far' if best else ''}")

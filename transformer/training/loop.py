@@ -15,6 +15,7 @@ import numpy as np
 from transformer.config import schema
 from transformer.config.errors import RunError
 from transformer.training.checkpoints import Checkpoints, Progress, load_parameters
+from transformer.training.devices import peak_memory
 from transformer.training.experiment import Experiment, Stopwatch, build_experiment, count_parameters
 from transformer.training.logging import Logger
 from transformer.training.objectives import Batch
@@ -104,37 +105,30 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
     if summary_file.exists():
         finished: dict[str, Any] = json.loads(summary_file.read_text(encoding="utf-8"))
         return finished
-    start = time.monotonic()
     stopwatch = Stopwatch()
     with stopwatch.measure("data"):
         experiment = build_experiment(config, lambda line: print(line, flush=True))
     create_directory(directory, config, experiment.dataset)
     state = experiment.initial()
-    parameters = count_parameters(state)
+    parameters = count_parameters(state.parameters)
     with StopSignals() as stop, Checkpoints(directory / "checkpoints", config.training.keep_latest) as checkpoints:
         progress = Progress()
         if checkpoints.latest_step is not None:
             state, progress = checkpoints.restore(state)
-        stopwatch.seconds = _sum(progress.seconds, stopwatch.seconds)
-        earlier = progress.seconds.get("total", 0.0)
-
-        def elapsed() -> dict[str, float]:
-            return {**stopwatch.seconds, "total": earlier + time.monotonic() - start}
-
+        stopwatch.go_on(progress.seconds)
         with Logger(directory, config, first_step=progress.step, steps=experiment.steps) as logger:
             _announce(experiment, parameters, progress, logger)
-            state, progress = _steps(experiment, state, progress, checkpoints, logger, stopwatch, elapsed, stop, score)
+            state, progress = _Loop(experiment, checkpoints, logger, stopwatch, stop, score).run(state, progress)
             if progress.step < experiment.steps and not progress.stopped_early:
                 return None
             best_step = progress.best_step or progress.step
             best = load_parameters(directory / "checkpoints", best_step, state.evaluated)
             with stopwatch.measure("evaluate"):
-                scores = {
-                    name: None if split is None else score(experiment.predictor(best, split), split.labels)
-                    for name, split in (("validation", experiment.dataset.validation), ("test", experiment.dataset.test))
-                }
+                data, predictor = experiment.dataset, experiment.predictor
+                splits = {"validation": data.validation, "test": data.test if config.training.evaluate_test else None}
+                scores = {name: None if split is None else score(predictor(best, split), split.labels) for name, split in splits.items()}
             if scores["test"] is not None:
-                logger.evaluation(best_step, "test", scores["test"])
+                logger.evaluation(best_step, "test", scores["test"], stopwatch.seconds)
         real, computed = experiment.batches.tokens(progress.step)
         summary: dict[str, Any] = {
             "best_step": best_step,
@@ -143,57 +137,66 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
             "parameters": parameters,
             "tokens": {"real": real, "computed": computed},
             "test_rows_in_train": experiment.dataset.test_rows_in_train,
-            "seconds": {name: round(seconds, 3) for name, seconds in elapsed().items()},
+            "seconds": {name: round(seconds, 3) for name, seconds in stopwatch.seconds.items()},
+            "peak_bytes": peak_memory(),
         }
         write_whole(summary_file, json.dumps(summary, indent=1))
         return summary
 
 
-def _steps(
-    experiment: Experiment,
-    state: TrainState,
-    progress: Progress,
-    checkpoints: Checkpoints,
-    logger: Logger,
-    stopwatch: Stopwatch,
-    elapsed: Callable[[], dict[str, float]],
-    stop: StopSignals,
-    score: Score,
-) -> tuple[TrainState, Progress]:
-    config, validation = experiment.config, experiment.dataset.validation
-    late = LateMetrics(experiment, logger)
-    if progress.step >= experiment.steps or progress.stopped_early:
+@dataclasses.dataclass(frozen=True)
+class _Loop:
+    experiment: Experiment
+    checkpoints: Checkpoints
+    logger: Logger
+    stopwatch: Stopwatch
+    stop: StopSignals
+    score: Score
+
+    def run(self, state: TrainState, progress: Progress) -> tuple[TrainState, Progress]:
+        """Steps until the last one, an early stop or a signal."""
+        experiment, stopwatch = self.experiment, self.stopwatch
+        if progress.step >= experiment.steps or progress.stopped_early:
+            return state, progress
+        late = LateMetrics(experiment, self.logger)
+        batches = _on_device(experiment, progress.step)
+        for step in range(progress.step + 1, experiment.steps + 1):
+            with stopwatch.measure("wait"):
+                batch, real_tokens = next(batches)
+            experiment.step.compile(state, batch, stopwatch)
+            with stopwatch.measure("train"):
+                with jax.transfer_guard("disallow"):
+                    state, metrics = experiment.step(state, batch)
+                late.push(step, metrics, batch["tokens"].shape, real_tokens)
+            progress = dataclasses.replace(progress, step=step)
+            last = step == experiment.steps
+            if last or step % experiment.evaluate_every == 0:
+                with stopwatch.measure("train"):
+                    late.flush()
+                progress = self._evaluate(state, progress)
+            leaving = last or progress.stopped_early or self.stop.requested
+            if leaving or step % experiment.checkpoint_every == 0 or progress.best_step == step:
+                with stopwatch.measure("train"):
+                    late.flush()
+                    self.checkpoints.save(state, dataclasses.replace(progress, seconds=stopwatch.seconds))
+            if leaving:
+                break
+        self.checkpoints.wait()
         return state, progress
-    batches = _on_device(experiment, progress.step)
-    for step in range(progress.step + 1, experiment.steps + 1):
-        with stopwatch.measure("wait"):
-            batch, real_tokens = next(batches)
-        executable = experiment.step.executable(state, batch, stopwatch)
-        with stopwatch.measure("train"):
-            with jax.transfer_guard("disallow"):
-                state, metrics = executable(state, batch)
-            late.push(step, metrics, batch["tokens"].shape, real_tokens)
-        progress = dataclasses.replace(progress, step=step)
-        last = step == experiment.steps
-        if validation is not None and (last or step % experiment.evaluate_every == 0):
-            with stopwatch.measure("train"):
-                late.flush()
-            with stopwatch.measure("compile"):
-                experiment.predictor.compile(state.evaluated)
-            with stopwatch.measure("evaluate"):
-                scores = score(experiment.predictor(state.evaluated, validation), validation.labels)
-            progress = _judge(progress, scores, config.training)
-            logger.evaluation(step, "validation", scores, best=progress.best_step == step)
-        if last or step % experiment.checkpoint_every == 0 or progress.best_step == step or progress.stopped_early or stop.requested:
-            with stopwatch.measure("train"):
-                late.flush()
-                checkpoints.save(state, dataclasses.replace(progress, seconds=elapsed()))
+
+    def _evaluate(self, state: TrainState, progress: Progress) -> Progress:
+        validation, training = self.experiment.dataset.validation, self.experiment.config.training
+        if validation is None:
+            return progress
+        with self.stopwatch.measure("compile"):
+            self.experiment.predictor.compile(state.evaluated)
+        with self.stopwatch.measure("evaluate"):
+            scores = self.score(self.experiment.predictor(state.evaluated, validation), validation.labels)
+        progress = _judge(progress, scores, training)
+        self.logger.evaluation(progress.step, "validation", scores, self.stopwatch.seconds, best=progress.best_step == progress.step)
         if progress.stopped_early:
-            logger.say(f"stopped early: {progress.failed_evaluations} evaluations without a better {config.training.metric}")
-        if progress.stopped_early or stop.requested:
-            break
-    checkpoints.wait()
-    return state, progress
+            self.logger.say(f"stopped early: {progress.failed_evaluations} evaluations without a better {training.metric}")
+        return progress
 
 
 def _judge(progress: Progress, scores: Scores, training: schema.Training) -> Progress:
@@ -226,7 +229,3 @@ def _announce(experiment: Experiment, parameters: dict[str, int], progress: Prog
     logger.say(f"{' / '.join(sizes)} texts, {len(data.labels)} labels, {parameters['total']:,} parameters")
     if progress.step:
         logger.say(f"resuming at step {progress.step} of {experiment.steps}")
-
-
-def _sum(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
-    return {name: first.get(name, 0.0) + second.get(name, 0.0) for name in {**first, **second} if name != "total"}

@@ -9,40 +9,40 @@ import optax
 from transformer.config import schema
 
 
-def learning_rate_schedule(schedule: schema.Schedule, peak: float, steps: int) -> optax.Schedule:
-    """The learning rate as a function of the step, counted from 0.
+def learning_rate_schedule(schedule: schema.Schedule, steps: int) -> optax.Schedule:
+    """The learning rate as a function of the step, counted from 0, its peak being 1.
 
-    Warm-up rises linearly and reaches `peak` at step `warmup_steps` - 1, so that no step is taken with a rate of zero. Then, with p the
+    Warm-up rises linearly and reaches the peak at step `warmup_steps` - 1, so that no step is taken with a rate of zero. Then, with p the
     share of the remaining steps that has passed and f the final fraction:
 
-    - `constant`: peak
-    - `linear`: peak (1 - (1 - f) p)
-    - `cosine`: peak (f + (1 - f) (1 + cos(pi p)) / 2) (Loshchilov and Hutter 2017)
-    - `inverse_square_root`: peak sqrt(w / (w + t)), t steps after a warm-up of w (Vaswani et al. 2017, eq. 3)
-    - `warmup_stable_decay`: peak, then linear over the last `decay_fraction` of all steps (Hu et al. 2024)
+    - `constant`: 1
+    - `linear`: 1 - (1 - f) p
+    - `cosine`: f + (1 - f) (1 + cos(pi p)) / 2 (Loshchilov and Hutter 2017)
+    - `inverse_square_root`: sqrt(w / (w + t)), t steps after a warm-up of w (Vaswani et al. 2017, eq. 3)
+    - `warmup_stable_decay`: 1, then linear over the last `decay_fraction` of all steps (Hu et al. 2024)
     """
     warmup = schedule.warmup_steps
     remaining = max(steps - warmup, 1)
-    final = peak * schedule.final_fraction
+    final = schedule.final_fraction
     match schedule.kind:
         case "constant":
-            after: optax.Schedule = optax.constant_schedule(peak)
+            after: optax.Schedule = optax.constant_schedule(1.0)
         case "linear":
-            after = optax.linear_schedule(peak, final, remaining)
+            after = optax.linear_schedule(1.0, final, remaining)
         case "cosine":
-            after = optax.cosine_decay_schedule(peak, remaining, schedule.final_fraction)
+            after = optax.cosine_decay_schedule(1.0, remaining, final)
         case "inverse_square_root":
             offset = max(warmup, 1)
 
             def after(step: Any) -> Any:
                 # Optax asks for the time before the warm-up's end too, and drops the answer.
-                return peak * (offset / (offset + jnp.maximum(step, 0))) ** 0.5
+                return (offset / (offset + jnp.maximum(step, 0))) ** 0.5
         case "warmup_stable_decay":
             decay = min(max(round(steps * schedule.decay_fraction), 1), remaining)
-            after = optax.linear_schedule(peak, final, decay, transition_begin=remaining - decay)
+            after = optax.linear_schedule(1.0, final, decay, transition_begin=remaining - decay)
     if warmup == 0:
         return after
-    rise = optax.linear_schedule(peak / warmup, peak, max(warmup - 1, 1))
+    rise = optax.linear_schedule(1 / warmup, 1.0, max(warmup - 1, 1))
     return optax.join_schedules([rise, after], [warmup])
 
 
@@ -57,10 +57,12 @@ def is_encoder_matrix(path: tuple[Any, ...]) -> bool:
     return decays(path) and not any(getattr(key, "key", None) == "head" for key in path)
 
 
-def build_optimizer(config: schema.Config, steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The optimizer of a run of `steps` steps, gradient clipping included, and its learning-rate schedule."""
+def build_optimizer(config: schema.Config, rate: optax.Schedule) -> optax.GradientTransformation:
+    """The optimizer, gradient clipping included, for the learning rate `rate` whose peak is 1.
+
+    The step multiplies the updates by the highest learning rate. All of an update is in proportion to it, weight decay included.
+    """
     settings = config.optimizer
-    rate = learning_rate_schedule(config.schedule, settings.learning_rate, steps)
     adamw = optax.adamw(
         rate,
         b1=settings.beta1,
@@ -91,4 +93,4 @@ def build_optimizer(config: schema.Config, steps: int) -> tuple[optax.GradientTr
             )
     if config.training.gradient_clip is not None:
         optimizer = optax.chain(optax.clip_by_global_norm(config.training.gradient_clip), optimizer)
-    return optimizer, rate
+    return optimizer

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Int
+from jaxtyping import Int, Key
 from tokenizers import Tokenizer
 
 from transformer.config import schema
@@ -110,7 +110,7 @@ def _environment() -> dict[str, Any]:
 
 def abstract_model(config: schema.Config, tokenizer: Tokenizer, labels: list[str]) -> tuple[nnx.GraphDef[nnx.Module], Parameters]:
     """The model's structure and the shapes of its parameters, without any memory for them."""
-    model: nnx.Module = nnx.eval_shape(lambda: _classifier(config, tokenizer, labels))
+    model: nnx.Module = nnx.eval_shape(lambda: _classifier(config, tokenizer, labels, jax.random.key(0)))
     graph, parameters = nnx.split(model)
     return graph, parameters
 
@@ -118,18 +118,18 @@ def abstract_model(config: schema.Config, tokenizer: Tokenizer, labels: list[str
 def initial_model(config: schema.Config, tokenizer: Tokenizer, labels: list[str]) -> tuple[nnx.GraphDef[nnx.Module], Parameters]:
     """The model's structure and its first parameters, a function of the config and its seed."""
     graph, _ = abstract_model(config, tokenizer, labels)
-    # One compiled program; drawn one by one, each parameter would be compiled by itself.
-    return graph, jax.jit(lambda: nnx.state(_classifier(config, tokenizer, labels)))()
+    # One compiled program, the same for every seed; drawn one by one, each parameter would be compiled by itself.
+    return graph, jax.jit(lambda key: nnx.state(_classifier(config, tokenizer, labels, key)))(jax.random.key(config.seed))
 
 
-def _classifier(config: schema.Config, tokenizer: Tokenizer, labels: list[str]) -> nnx.Module:
+def _classifier(config: schema.Config, tokenizer: Tokenizer, labels: list[str], key: Key[jax.Array, ""]) -> nnx.Module:
     return build_classifier(
         config.model,
         vocabulary_size=tokenizer.get_vocab_size(),
         classes=len(labels),
         maximum_length=config.data.maximum_length,
         pairs=len(config.data.text) == 2,
-        key=jax.random.key(config.seed),
+        key=key,
     )
 
 

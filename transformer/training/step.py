@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 from transformer.training.objectives import Batch, Objective
 
@@ -48,6 +48,18 @@ class StepMetrics:
     """Global norm before clipping."""
 
 
+@typing.no_type_check
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Variation:
+    """What tells a run from its fellows: arguments of the step and not constants of it, so that they share the compiled programs."""
+
+    key: Key[Array, ""]
+    """Made from the seed."""
+    learning_rate: Float[Array, ""]
+    """The highest one."""
+
+
 def initial_state(parameters: Parameters, optimizer: optax.GradientTransformation, average: bool) -> TrainState:
     """The state before the first step."""
     return TrainState(
@@ -63,16 +75,15 @@ def make_train_step(
     objective: Objective,
     optimizer: optax.GradientTransformation,
     *,
-    seed: int,
     mean_examples: float,
     accumulation: int = 1,
     average_decay: float = 0.0,
-) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
-    """The pure function (state, batch) -> (new state, metrics), to be compiled with the state donated.
+) -> Callable[[TrainState, Batch, Variation], tuple[TrainState, StepMetrics]]:
+    """The pure function (state, batch, variation) -> (new state, metrics), to be compiled with the state donated.
 
     The gradient is that of the summed loss over `mean_examples`, the mean number of examples in a batch, and not over this batch's own
     number: a batch of long texts holds fewer of them, and each example shall count the same. Randomness is a function of (seed, step). The
-    batch is cut into `accumulation` pieces whose gradients are added.
+    batch is cut into `accumulation` pieces whose gradients are added. The optimizer is one for a learning rate whose peak is 1.
     """
 
     def summed_loss(parameters: Parameters, batch: Batch, key: Array) -> Float[Array, ""]:
@@ -91,12 +102,12 @@ def make_train_step(
         total, _ = jax.lax.scan(add, zero, (pieces, jax.random.split(key, accumulation)))
         return total
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+    def train_step(state: TrainState, batch: Batch, variation: Variation) -> tuple[TrainState, StepMetrics]:
+        key = jax.random.fold_in(variation.key, state.step)
         loss, gradient = gradients(state.parameters, batch, key)
         gradient = jax.tree.map(lambda leaf: leaf / mean_examples, gradient)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.parameters)
-        parameters = optax.apply_updates(state.parameters, updates)
+        parameters = optax.apply_updates(state.parameters, optax.tree.scale(variation.learning_rate, updates))
         average = state.average
         if average is not None:
             # The first steps average over fewer, or the initial parameters would linger.

@@ -1,0 +1,124 @@
+"""A comparison's trainings: fair, chosen on validation, tested once, and never repeated."""
+
+import json
+
+import numpy as np
+import pytest
+
+from transformer.config.comparison import Comparison
+from transformer.config.errors import UsageError
+from transformer.config.load import dump_config, load_config
+from transformer.evaluation import study
+from transformer.evaluation.comparison import paired_bootstrap, paired_bootstrap_of_means
+from transformer.evaluation.metrics import scores
+from transformer.evaluation.study import FLOOR, check_sizes, interval, load_rivals, run_study
+from transformer.training.loop import train as train_here
+
+LETTERS = [f"{first}{second}" for first in "abcdefgh" for second in "xyz"]
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("comparison")
+    generator = np.random.default_rng(0)
+    for name, rows in (("train", 120), ("test", 30)):
+        texts = [" ".join([*generator.choice(LETTERS, 6), ("north", "south")[row % 2]]) for row in range(rows)]
+        lines = [f"{text},{('n', 's')[row % 2]}" for row, text in enumerate(texts)]
+        (directory / f"{name}.csv").write_text("\n".join(["text,label", *lines]))
+    source = {"kind": "files", **{name: [{"path": str(directory / f"{name}.csv")}] for name in ("train", "test")}}
+    base = {
+        "name": "base",
+        "data": {"source": source, "maximum_length": 16},
+        "batching": {"tokens": 256, "length_groups": 1},
+        "training": {"epochs": 1, "checkpoint_every": 1000},
+    }
+    models = {
+        "transformer": {"kind": "transformer", "width": 8, "heads": 2, "layers": 1, "feed_forward": 16},
+        "rnn": {"kind": "rnn", "width": 8, "layers": 1, "hidden": 20},
+    }
+    for name, model in models.items():
+        (directory / f"{name}.yaml").write_text(json.dumps({**base, "model": model}))
+    return directory
+
+
+def comparison(**changes):
+    rivals = {name: {"config": f"{name}.yaml", "family": "attention", "description": name} for name in ("transformer", "rnn")}
+    return Comparison.model_validate({"name": "tiny", "rivals": rivals, "learning_rates": [1e-3, 1e-1], "seeds": [0, 1], **changes})
+
+
+def test_a_study_tests_once_at_the_end_and_repeats_no_training(directory, tmp_path, monkeypatch):
+    events = []
+
+    def train(file, run):
+        events.append("train")
+        summary = train_here(load_config(file), run, score=scores)
+        assert summary["test"] is None
+
+    predict = study.predict_split
+
+    def watched(run, split, tell):
+        events.append(split)
+        return predict(run, split, tell)
+
+    monkeypatch.setattr(study, "predict_split", watched)
+    alone = {"rnn": {"config": "rnn.yaml", "family": "recurrence", "description": "alone, to save time"}}
+    settings = comparison(rivals=alone)
+    rivals = load_rivals(settings, directory)
+    figures = run_study(settings, rivals, tmp_path, train, lambda _: None)
+    assert events == ["train"] * 3 + ["test"] * 2  # two rates, and one more seed at the better one
+    rival, floor = figures["rivals"]
+    assert (rival["name"], floor["name"]) == ("rnn", FLOOR)
+    best = max(rival["search"], key=lambda found: found["validation_accuracy"])
+    assert rival["learning_rate"] == best["learning_rate"]
+    assert [run["seed"] for run in rival["runs"]] == [0, 1]
+    assert all(point["real_tokens"] > 0 and point["seconds"] > 0 for run in rival["runs"] for point in run["curve"])
+    assert len(figures["pairs"]) == 1
+    again = run_study(settings, rivals, tmp_path, train, lambda _: None)
+    assert len(events) == 5
+    assert again["pairs"] == figures["pairs"]
+
+    changed = load_rivals(comparison(rivals=alone, settings=["training.epochs=2"]), directory)
+    with pytest.raises(UsageError, match=r"training\.epochs"):
+        run_study(settings, changed, tmp_path, train, lambda _: None)
+
+
+def test_rivals_that_would_not_be_equal_are_named(directory):
+    unequal = comparison()
+    unequal.rivals["rnn"].settings.append("training.epochs=9")
+    with pytest.raises(UsageError, match=r"rnn differ in training\.epochs"):
+        load_rivals(unequal, directory)
+    unequal.rivals["rnn"].settings[:] = ["model.width=16"]
+    with pytest.raises(UsageError, match=r"model\.width"):
+        load_rivals(unequal, directory)
+    with pytest.raises(UsageError, match="large has 106 .* small 100"):
+        check_sizes({"small": 100, "large": 106})
+    check_sizes({"small": 100, "large": 105})
+
+
+def test_the_interval_is_that_of_the_table():
+    # Student's t with 2 degrees of freedom: 4.303 (any table); standard error of 1, 2, 3 is 1 / sqrt(3).
+    found = interval([1.0, 2.0, 3.0])
+    assert found["mean"] == 2.0
+    assert found["high"] - 2.0 == pytest.approx(4.303 / 3**0.5, rel=1e-3)
+    assert interval([0.5]) == {"mean": 0.5, "low": None, "high": None}
+
+
+def test_with_one_training_each_the_bootstrap_is_the_paired_one():
+    generator = np.random.default_rng(0)
+    labels, one, other = (generator.integers(0, 2, 400) for _ in range(3))
+    of_means = paired_bootstrap_of_means((one == labels).astype(float), (other == labels).astype(float))
+    pairwise = paired_bootstrap(labels, one, other, 2)["accuracy"]
+    assert of_means["difference"] == pytest.approx(pairwise["difference"])
+    assert of_means["low"] == pytest.approx(pairwise["low"], abs=0.01)
+    assert of_means["high"] == pytest.approx(pairwise["high"], abs=0.01)
+
+
+def test_the_configs_of_the_repository_are_fair(pytestconfig):
+    root = pytestconfig.rootpath / "configs" / "compare"
+    from transformer.config.load import load_yaml_as
+
+    files = sorted(root.glob("*.yaml"))
+    assert files
+    for file in files:
+        rivals = load_rivals(load_yaml_as(Comparison, file), root)
+        assert len({dump_config(config.data) for config in rivals.values()}) == 1

@@ -1,0 +1,39 @@
+"""Every setting of a comparison of models."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat
+
+from transformer.config.schema import Section
+
+Family = Literal["attention", "recurrence", "recurrence with attention", "convolution", "parallel recurrence"]
+
+
+class Rival(Section):
+    """A model that takes part."""
+
+    config: str
+    """Its config file, beside the comparison's."""
+    family: Family
+    """What it is made of; the report groups models by it."""
+    description: str
+    """A sentence about it, for the report."""
+    settings: list[str] = []
+    """Settings of this rival alone, such as `model.layers=2`."""
+
+
+class Comparison(Section):
+    """Models trained on the same texts, tokens, epochs and search, tested once, and compared."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name of the comparison; its default directory is `runs/compare-NAME`."""
+    rivals: Annotated[dict[str, Rival], Field(min_length=1)]
+    """The models by name, in the report's order."""
+    settings: list[str] = []
+    """Settings of all rivals, such as `training.epochs=4`."""
+    learning_rates: Annotated[list[PositiveFloat], Field(min_length=1)] = [1e-3]
+    """Tried by every rival with the first seed; the one with the best validation accuracy is taken."""
+    seeds: Annotated[list[NonNegativeInt], Field(min_length=1)] = [0, 1, 2]
+    """Each rival is trained with each, at its learning rate."""
+    target_accuracy: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Validation accuracy whose time is measured; by default that of TF-IDF with logistic regression."""
