@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from transformer.evaluation.attention_map.explanation import Explanation
 from transformer.evaluation.attention_map.words import Word
-from transformer.evaluation.report.document import header, json_block, page
+from transformer.evaluation.report.document import header, json_block, page, summary
 from transformer.evaluation.report.wording import count, listing, percent
 
 HERE = Path(__file__).parent
@@ -34,7 +34,8 @@ def attention_map_page(explanation: Explanation, run_name: str, model: str) -> s
         model: what its model is called.
     """
     body = [
-        header("Attention map", run_name, model, summary(explanation, model), heading="What was decided"),
+        header("Attention map", run_name, model),
+        summary("What was decided", decision_sentences(explanation, model)),
         _probabilities(explanation),
         _evidence(explanation),
         *(_pooling(explanation, name) for name in explanation.pooling),
@@ -46,7 +47,7 @@ def attention_map_page(explanation: Explanation, run_name: str, model: str) -> s
     )
 
 
-def summary(explanation: Explanation, model: str) -> list[str]:
+def decision_sentences(explanation: Explanation, model: str) -> list[str]:
     """The decision and what it rests on, in words that follow from the figures alone."""
     probabilities = explanation.probabilities
     order = np.argsort(-probabilities, kind="stable")

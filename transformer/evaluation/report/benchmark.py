@@ -4,11 +4,21 @@ from collections.abc import Sequence
 
 from transformer.evaluation.report.benchmark_charts import benchmark_charts, machine_names, mode_words
 from transformer.evaluation.report.benchmark_sentences import benchmark_sentences
-from transformer.evaluation.report.document import about, chart_scripts, chart_section, details, header, page, provenance, themes_block
+from transformer.evaluation.report.document import (
+    about,
+    chart_scripts,
+    chart_section,
+    details,
+    header,
+    page,
+    provenance,
+    summary,
+    themes_block,
+)
 from transformer.evaluation.report.figures import Figures, at, name, rows, section
 from transformer.evaluation.report.measurements import counted, growth_exponent
 from transformer.evaluation.report.tables import Cell, cell, table
-from transformer.evaluation.report.wording import UNKNOWN, count, memory, ratio, seconds, significant
+from transformer.evaluation.report.wording import UNKNOWN, Number, count, memory, ratio, seconds, significant
 
 COUNTED = (
     "Counted in the compiled programs' own operations. Work is all of them; span is the longest chain of operations of which each needs "
@@ -29,14 +39,13 @@ def benchmark_page(figures: Sequence[Figures]) -> str:
     machines = machine_names(figures)
     charts = benchmark_charts(figures)
     title = next((name(one) for one in figures if name(one)), "Benchmark")
-    sentences = [
-        f"{machine}: {sentence}" if len(machines) > 1 else sentence
-        for one, machine in zip(figures, machines, strict=True)
-        for sentence in benchmark_sentences(one)
-    ]
     measured = _measured(figures, machines)
     body = [
-        header("Benchmark", title, about(figures[0]) if len(figures) == 1 else " · ".join(machines), sentences),
+        header("Benchmark", title, about(figures[0]) if len(figures) == 1 else " · ".join(machines)),
+        *(
+            summary(f"What was found on {machine}" if len(machines) > 1 else "What was found", benchmark_sentences(one))
+            for one, machine in zip(figures, machines, strict=True)
+        ),
         chart_section("Measured: step time", charts["time"], introduction="Both axes are logarithmic. Compilation is not included."),
         chart_section("Measured: what more cores give", charts["speed-up"]),
         chart_section("Measured: speed and memory", charts["rate"] + charts["memory"], after=measured),
@@ -93,8 +102,8 @@ def _sequential(figures: Sequence[Figures]) -> str:
     return f"{told}<p>{SEQUENTIAL}</p>" if told else ""
 
 
-def _power(exponent: float | None) -> str:
-    return UNKNOWN if exponent is None else f"n^{exponent:.2f}".replace("-", "−")
+def _power(exponent: Number | None) -> str:
+    return UNKNOWN if exponent is None else f"n^{round(exponent, 2) + 0:.2f}".replace("-", "−")
 
 
 def _crossings(figures: Sequence[Figures], machines: list[str]) -> str:

@@ -107,6 +107,7 @@ def _lines(shown: list[Row], key: str, title: str, models: Sequence[str], places
     """A line for each model and place against the length; colour and shape tell the model, dashes the place."""
     places = [place for place in places if any(row["place"] == place for row in shown)]
     lengths = sorted({_shape(row)[1] for row in shown})
+    present = [model for model in models if any(row["series"] == model for row in shown)]
     up_scale = alt.Scale(type="log", nice=False, padding=8) if scale == "log" else alt.Scale(zero=False, padding=8)
     up = alt.Y(f"{key}:Q", title=title, scale=up_scale, axis=alt.Axis(format=",~r", tickCount=5))
     across = alt.X(
@@ -116,14 +117,16 @@ def _lines(shown: list[Row], key: str, title: str, models: Sequence[str], places
         axis=alt.Axis(values=lengths, format=",d", grid=False),
     )
     chosen = [filter_by_legend("series")] + ([filter_by_legend("place")] if len(places) > 1 else [])
-    base = alt.Chart(data(shown)).encode(x=across, y=up, color=colour(models), detail="place:N")
+    base = alt.Chart(data(shown)).encode(x=across, y=up, color=colour(models, shown=present), detail="place:N")
     for selection in chosen:
         base = base.transform_filter(selection)
     line = base.mark_line()
     if len(places) > 1:
         # The place with the most cores, last, gets the solid line.
-        line = line.encode(strokeDash=dash(places[::-1], "place"))
-    points = base.mark_point(filled=True, size=55, opacity=1).encode(shape=point_shape(models), tooltip=_hover(shown, key, title))
+        line = line.encode(strokeDash=dash(places[::-1], "place", shown=places[::-1]))
+    points = base.mark_point(filled=True, size=55, opacity=1).encode(
+        shape=point_shape(models, shown=present), tooltip=_hover(shown, key, title)
+    )
     layers = [line, points.add_params(*chosen)]
     if key == "milliseconds":
         layers.insert(0, base.mark_rule(strokeWidth=4, opacity=0.35).encode(y=alt.Y("low:Q", title=title, scale=up_scale), y2="high:Q"))
@@ -252,12 +255,14 @@ def _bound(machines: Sequence[Figures], index: int, mode: str, where: tuple[int,
             alt.Tooltip("processors:Q", format=",d"),
             alt.Tooltip("milliseconds:Q", title=STEP, format=",.4~r"),
         ]
-        return alt.Chart(data(values)).encode(x=across, y=up, color=colour(models), tooltip=hover).transform_filter(chosen)
+        return alt.Chart(data(values)).encode(x=across, y=up, color=colour(models, shown=models), tooltip=hover).transform_filter(chosen)
 
-    bound = encoded(lines).mark_line().encode(strokeDash=dash(models))
-    measured = encoded(points).mark_point(filled=True, size=70, opacity=1).encode(shape=point_shape(models))
+    # A layer without rows would have no extent to draw.
+    layers = [encoded(lines).mark_line().encode(strokeDash=dash(models, shown=models)).add_params(chosen)]
+    if points:
+        layers.append(encoded(points).mark_point(filled=True, size=70, opacity=1).encode(shape=point_shape(models, shown=models)))
     batch, length = where
     heading = f"Brent's bound, {mode_words(mode)}, {plural(batch, 'text')} of {count(length)} tokens"
     caption = f"{machine}. Lines: work / (processors × rate) + span × latency. Points: measured. {LEGEND}"
     slug = f"bound-{mode}-{batch}x{length}" + (f"-machine-{index + 1}" if len(machines) > 1 else "")
-    return chart(slug, heading, caption, alt.layer(bound, measured.add_params(chosen)))
+    return chart(slug, heading, caption, alt.layer(*layers))

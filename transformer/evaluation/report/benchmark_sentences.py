@@ -19,6 +19,9 @@ from transformer.evaluation.report.wording import count, listing, plural, ratio,
 
 T = TypeVar("T")
 
+MODES = ("training", "forward")
+VERDICTS = ("faster", "about as fast", "slower")
+
 ABOUT = 0.1
 """Step times that differ by less than this share are called about the same: medians on a shared machine tell no more."""
 
@@ -31,35 +34,26 @@ def benchmark_sentences(figures: Figures) -> list[str]:
     """
     others = [model for model in rows(figures, "models") if name(model, "family") != ATTENTION]
     recurrent = [model for model in others if name(model, "family") == RECURRENCE]
-    sentences = [_seconds(figures, model) for model in recurrent or others[:1]]
-    sentences += [_overall(figures, model) for model in others if recurrent and model not in recurrent]
+    compared = recurrent or others[:1]
+    sentences = [_overall(figures, model) for model in [*compared, *(model for model in others if model not in compared)]]
+    sentences += [_seconds(figures, name(model), mode) for model in compared for mode in MODES]
     sentences += [_cores(figures), _spans(figures)]
-    sentences += [_crossings(figures, model) for model in recurrent or others[:1]]
+    sentences += [_crossings(figures, name(model)) for model in compared]
     sentences.append(_failures(figures))
     return [sentence for sentence in sentences if sentence]
 
 
-def _seconds(figures: Figures, model: Figures) -> str:
+def _seconds(figures: Figures, model: str, mode: str) -> str:
     """At which lengths the model is faster than the attention model, about as fast, or slower."""
     cores = all_cores(figures)
-    clauses = []
-    for mode in ("training", "forward"):
-        ratios = _ratios(figures, name(model), mode, cores)
-        if verdicts := {_verdict(value) for value in ratios.values()}:
-            times = f"{_range(ratios.values())} the time"
-            told = f"{verdicts.pop()} at every measured shape" if len(verdicts) == 1 else _by_setting(ratios)
-            clauses.append(f"{_mode(mode)} ({times}) it is {told}")
-    if not clauses:
+    ratios = _ratios(figures, model, mode, cores)
+    if len({_verdict(value) for value in ratios.values()}) < 2:
         return ""
-    return f"{name(model)} against {attention_name(figures)}, seconds a step{_with_cores(figures, cores)}: {'; '.join(clauses)}."
-
-
-def _by_setting(ratios: dict[Shape, float]) -> str:
     parts = []
     for setting in settings(set(ratios)):
         by_length = sorted((where[1], _verdict(value)) for where, value in ratios.items() if setting.holds(where))
-        parts.append(f"{_over_lengths(by_length, lambda verdict, where: f'{verdict} at {where}')} with {setting}")
-    return "; ".join(parts)
+        parts.append(f"with {setting} it is {_over_lengths(by_length, lambda verdict, where: f'{verdict} at {where}')}")
+    return f"{model} against {attention_name(figures)}, {_mode(mode)}{_with_cores(figures, cores)}: {'; '.join(parts)}."
 
 
 def _over_lengths(by_length: list[tuple[int, T]], say: Callable[[T, str], str]) -> str:
@@ -89,15 +83,21 @@ def _range(values: Iterable[float]) -> str:
 
 
 def _overall(figures: Figures, model: Figures) -> str:
-    ratios = _ratios(figures, name(model), "training", all_cores(figures))
-    if not ratios:
+    """In how many shapes the model is faster than the attention model, in training if that was measured."""
+    cores = all_cores(figures)
+    for mode in MODES:
+        if ratios := _ratios(figures, name(model), mode, cores):
+            break
+    else:
         return ""
     verdicts = [_verdict(value) for value in ratios.values()]
-    told = [f"{verdict} in {verdicts.count(verdict)}" for verdict in ("faster", "about as fast", "slower") if verdict in verdicts]
-    times = _range(ratios.values())
+    told = [f"{verdict} in {verdicts.count(verdict)}" for verdict in VERDICTS if verdict in verdicts]
+    kind = f" ({name(model, 'family')})" if name(model, "family") else ""
+    shapes = plural(len(ratios), "measured shape")
+    where = f"{told[0].partition(' in ')[0]} in {'the only measured shape' if len(ratios) == 1 else f'all {shapes}'}"
     return (
-        f"{name(model)} ({name(model, 'family')}) takes {times} the training time of {attention_name(figures)}: of "
-        f"{plural(len(ratios), 'measured shape')} it is {listing(told)}."
+        f"{name(model)}{kind} takes {_range(ratios.values())} the time of {attention_name(figures)}, {_mode(mode)}"
+        f"{_with_cores(figures, cores)}: it is {where if len(told) == 1 else f'{listing(told)} of {shapes}'}."
     )
 
 
@@ -136,7 +136,11 @@ def _spans(figures: Figures) -> str:
     ends = told[0][3]
     same = sorted(row[:3] for row in told if row[3] == ends)
     grown = listing(
-        [f"{ratio(growth)} for {who} (length to the power {exponent:.2f})" for growth, who, exponent in same if exponent is not None]
+        [
+            f"{ratio(growth)} for {who} (length to the power {round(exponent, 2) + 0:.2f})"
+            for growth, who, exponent in same
+            if exponent is not None
+        ]
     )
     return (
         f"From {count(ends[0])} to {count(ends[1])} tokens, {ratio(ends[1] / ends[0])} as many, the longest chain of dependent operations "
@@ -144,25 +148,20 @@ def _spans(figures: Figures) -> str:
     )
 
 
-def _crossings(figures: Figures, model: Figures) -> str:
-    """From how many processors on the attention model is faster by Brent's bound, in training; at one batch, by length."""
-    found = [row for row in rows(figures, "crossings") if name(row, "model") == name(model) and shape(row)]
-    for mode in ("training", "forward"):
-        of_mode = [row for row in found if name(row, "mode") == mode]
-        if of_mode:
-            break
-    else:
+def _crossings(figures: Figures, model: str) -> str:
+    """From how many processors on the attention model is faster by Brent's bound, in training if that was counted, by length."""
+    found = [row for row in rows(figures, "crossings") if name(row, "model") == model and shape(row)]
+    mode = next((mode for mode in MODES if any(name(row, "mode") == mode for row in found)), None)
+    if mode is None:
         return ""
-    against = name(of_mode[0], "against") or attention_name(figures)
-    by_batch: dict[int, list[tuple[int, float | None]]] = {}
-    for row in of_mode:
-        batch, length = shape(row) or (0, 0)
-        by_batch.setdefault(batch, []).append((length, at(row, "processors")))
-    told = [
-        f"with {plural(batch, 'text')} a batch {_over_lengths(sorted(by_batch[batch], key=lambda pair: pair[0]), _from_processors)}"
-        for batch in sorted(sorted(by_batch), key=lambda batch: -len(by_batch[batch]))[:2]
-    ]
-    return f"By Brent's bound {against} is faster than {name(model)}, {_mode(mode)}: {'; '.join(told)}."
+    of_mode = {shape(row) or (0, 0): row for row in found if name(row, "mode") == mode}
+    against = next((name(row, "against") for row in of_mode.values() if name(row, "against")), attention_name(figures))
+    told = []
+    for setting in settings(set(of_mode))[:2]:  # the others stand in the report's table
+        by_length = [(where[1], at(of_mode[where], "processors")) for where in sorted(of_mode) if setting.holds(where)]
+        by_length.sort(key=lambda pair: pair[0])
+        told.append(f"with {setting} {_over_lengths(by_length, _from_processors)}")
+    return f"By Brent's bound {against} is faster than {model}, {_mode(mode)}: {'; '.join(told)}."
 
 
 def _from_processors(processors: float | None, where: str) -> str:
@@ -191,4 +190,4 @@ def _mode(mode: str) -> str:
 def _with_cores(figures: Figures, cores: int | None) -> str:
     if cores is None or name(section(figures, "machine"), "device") not in {"cpu", ""}:
         return ""
-    return f" on {'one core' if cores == 1 else f'all {count(cores)} cores'}"
+    return " on one core" if cores == 1 else " on both cores" if cores == 2 else f" on all {count(cores)} cores"

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import vl_convert
@@ -37,9 +37,9 @@ def chart(key: str, title: str, caption: str, drawing: alt.Chart | alt.LayerChar
     return Chart(key, title, caption, specification)
 
 
-def data(rows: Sequence[Row]) -> alt.Data:
+def data(rows: Sequence[Row]) -> alt.InlineData:
     """Rows as inline data; unlike a data frame's they are not limited in number."""
-    return alt.Data(values=list(rows))
+    return alt.InlineData(values=list(rows))
 
 
 def filter_by_legend(field: str) -> alt.Parameter:
@@ -47,23 +47,26 @@ def filter_by_legend(field: str) -> alt.Parameter:
     return alt.selection_point(name=f"chosen_{field}", fields=[field], bind="legend", toggle="true")
 
 
-def colour(names: Sequence[str], field: str = "series", *, legend: bool = True) -> alt.Color:
-    """The colours of the series, in this order whatever is shown of them."""
-    options = {} if legend else {"legend": None}
-    return alt.Color(f"{field}:N", title=None, scale=alt.Scale(domain=list(names)), **options)
+def colour(names: Sequence[str], field: str = "series", *, shown: Sequence[str] | None = None) -> alt.Color:
+    """The colours of the series, in this order whatever is shown of them; the legend tells those of `shown`, or is left out."""
+    return alt.Color(f"{field}:N", title=None, scale=alt.Scale(domain=list(names)), legend=_legend(shown))
 
 
-def point_shape(names: Sequence[str], field: str = "series", *, legend: bool = True) -> alt.Shape:
+def point_shape(names: Sequence[str], field: str = "series", *, shown: Sequence[str] | None = None) -> alt.Shape:
     """The shapes of the points of the series."""
-    options = {} if legend else {"legend": None}
     shapes = [SHAPES[index % len(SHAPES)] for index in range(len(names))]
-    return alt.Shape(f"{field}:N", title=None, scale=alt.Scale(domain=list(names), range=shapes), **options)
+    return alt.Shape(f"{field}:N", title=None, scale=alt.Scale(domain=list(names), range=shapes), legend=_legend(shown))
 
 
-def dash(names: Sequence[str], field: str = "series", title: str | None = None) -> alt.StrokeDash:
-    """The dashes of the lines of the series."""
+def dash(names: Sequence[str], field: str = "series", *, shown: Sequence[str] | None = None) -> alt.StrokeDash:
+    """The dashes of the lines of the series; what is no series of its own has its legend above the chart, apart from theirs."""
     dashes = [DASHES[index % len(DASHES)] for index in range(len(names))]
-    return alt.StrokeDash(f"{field}:N", title=title, scale=alt.Scale(domain=list(names), range=dashes))
+    legend = _legend(shown, "bottom" if field == "series" else "top")
+    return alt.StrokeDash(f"{field}:N", title=None, scale=alt.Scale(domain=list(names), range=dashes), legend=legend)
+
+
+def _legend(shown: Sequence[str] | None, orient: Literal["bottom", "top"] = "bottom") -> alt.Legend | None:
+    return None if shown is None else alt.Legend(values=list(shown), orient=orient)
 
 
 def write_pictures(charts: Sequence[Chart], directory: Path) -> list[Path]:

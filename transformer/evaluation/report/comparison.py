@@ -4,10 +4,20 @@ from typing import Any
 
 from transformer.evaluation.report.comparison_charts import comparison_charts
 from transformer.evaluation.report.comparison_sentences import LEVEL, comparison_sentences
-from transformer.evaluation.report.document import about, chart_scripts, chart_section, details, header, page, provenance, themes_block
+from transformer.evaluation.report.document import (
+    about,
+    chart_scripts,
+    chart_section,
+    details,
+    header,
+    page,
+    provenance,
+    summary,
+    themes_block,
+)
 from transformer.evaluation.report.figures import Figures, at, name, number, rows, section
 from transformer.evaluation.report.tables import Cell, cell, table
-from transformer.evaluation.report.wording import count, listing, memory, percent, plural, seconds, significant
+from transformer.evaluation.report.wording import Number, count, listing, memory, percent, plural, seconds, significant
 
 QUALITY, LEARNING = ("quality",), ("accuracy-against-epoch", "accuracy-against-real-tokens", "accuracy-against-seconds")
 
@@ -17,7 +27,8 @@ def comparison_page(figures: Figures) -> str:
     charts = comparison_charts(figures)
     title = name(figures) or "Comparison"
     body = [
-        header("Comparison", title, about(figures), comparison_sentences(figures)),
+        header("Comparison", title, about(figures)),
+        summary("What was found", comparison_sentences(figures)),
         chart_section("Quality", [chart for chart in charts if chart.key in QUALITY], after=_rivals(figures) + _pairs(figures)),
         chart_section("Learning", [chart for chart in charts if chart.key in LEARNING]),
         chart_section("Cost", [chart for chart in charts if chart.key not in {*QUALITY, *LEARNING}], after=_costs(figures)),
@@ -79,7 +90,7 @@ def _pairs(figures: Figures) -> str:
     return f"{told}<p>{caution}</p>"
 
 
-def _signed(difference: float | None) -> str:
+def _signed(difference: Number | None) -> str:
     return "–" if difference is None else f"{100 * difference:+.2f}".replace("-", "−")
 
 

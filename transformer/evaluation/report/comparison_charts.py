@@ -21,9 +21,13 @@ def comparison_charts(figures: Figures) -> list[Chart]:
             figures, "seconds", "seconds of training", "Validation accuracy against time", "per second, without compilation and evaluation"
         ),
         _bars(
-            figures, "real_tokens_per_second", 1, "Real tokens a second in training", "Padding is not counted; median and range over seeds."
+            figures,
+            "real_tokens_per_second",
+            1.0,
+            "Real tokens a second in training",
+            "Padding is not counted; median and range over seeds.",
         ),
-        _bars(figures, "peak_bytes", 2**20, "Peak memory", "Mebibytes at the peak; median and range over seeds."),
+        _bars(figures, "peak_bytes", 2.0**20, "Peak memory", "Mebibytes at the peak; median and range over seeds."),
         _time_to_target(figures),
     ]
     return [one for one in drawn if one is not None]
@@ -44,7 +48,9 @@ def _quality(figures: Figures) -> Chart | None:
         low, high = at(rival, "accuracy", "low"), at(rival, "accuracy", "high")
         mean = at(rival, "accuracy", "mean")
         interval = "–" if low is None or high is None else f"{percent(low)} to {percent(high)}"
-        means.append({"series": name(rival), "mean": mean, "low": low, "high": high, "interval": interval, "label": percent(mean)})
+        # Without an interval the line has no length; null would leave it without an extent.
+        ends: Row = {"low": mean if low is None else low, "high": mean if high is None else high}
+        means.append(ends | {"series": name(rival), "mean": mean, "interval": interval, "label": percent(mean)})
         runs += [
             {"series": name(rival), "accuracy": accuracy, "seed": at(run, "seed")}
             for run in rows(rival, "runs")
@@ -57,10 +63,10 @@ def _quality(figures: Figures) -> Chart | None:
         alt.Tooltip("mean:Q", title="test accuracy", format=".2%"),
         alt.Tooltip("interval:N", title="95 % interval"),
     ]
-    base = alt.Chart(data(means)).encode(y=y, color=colour(names, legend=False), tooltip=hover)
+    base = alt.Chart(data(means)).encode(y=y, color=colour(names), tooltip=hover)
     intervals = base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q", title="test accuracy", axis=axis, scale=scale), x2="high:Q")
     points = base.mark_point(filled=True, size=130, opacity=1).encode(
-        x=alt.X("mean:Q", title="test accuracy", axis=axis, scale=scale), shape=point_shape(names, legend=False)
+        x=alt.X("mean:Q", title="test accuracy", axis=axis, scale=scale), shape=point_shape(names)
     )
     labels = base.mark_text(dy=-13, fontSize=11).encode(x="mean:Q", text="label:N")
     seeds = (
@@ -69,7 +75,7 @@ def _quality(figures: Figures) -> Chart | None:
         .encode(
             x="accuracy:Q",
             y=y,
-            color=colour(names, legend=False),
+            color=colour(names),
             tooltip=[
                 alt.Tooltip("series:N", title="rival"),
                 alt.Tooltip("seed:Q", title="seed"),
@@ -77,25 +83,30 @@ def _quality(figures: Figures) -> Chart | None:
             ],
         )
     )
+    layers = [intervals, *([seeds] if runs else []), points, labels]
     caption = "Mean over seeds (point), 95 % interval over seeds (line), and each run (tick). The axis does not start at zero."
-    return chart("quality", "Test accuracy", caption, alt.layer(intervals, seeds, points, labels), ROW_HEIGHT * len(order) + 20)
+    return chart("quality", "Test accuracy", caption, alt.layer(*layers), ROW_HEIGHT * len(order) + 20)
 
 
 def _curve(figures: Figures, x: str, x_title: str, title: str, what: str) -> Chart | None:
     names, points = _names(figures), [row for rival in rows(figures, "rivals") for row in _mean_curve(rival, x)]
     if not points:
         return None
+    shown = list(dict.fromkeys(str(row["series"]) for row in points))
     chosen = filter_by_legend("series")
     across = alt.X(
-        "x:Q", title=x_title, axis=alt.Axis(grid=False, format="~s" if x == "real_tokens" else ",~r"), scale=alt.Scale(nice=False)
+        "x:Q",
+        title=x_title,
+        axis=alt.Axis(grid=False, tickCount=8, format="~s" if x == "real_tokens" else ",~r"),
+        scale=alt.Scale(nice=False),
     )
     up = alt.Y("mean:Q", title="validation accuracy", axis=alt.Axis(format="~%"), scale=alt.Scale(zero=False))
-    base = alt.Chart(data(points)).encode(x=across, color=colour(names))
+    base = alt.Chart(data(points)).encode(x=across, color=colour(names, shown=shown))
     band = base.mark_area(opacity=0.13).encode(y=alt.Y("low:Q", title="validation accuracy"), y2="high:Q")
-    line = base.mark_line().encode(y=up, strokeDash=dash(names))
+    line = base.mark_line().encode(y=up, strokeDash=dash(names, shown=shown))
     marks = base.mark_point(filled=True, size=45, opacity=1).encode(
         y=up,
-        shape=point_shape(names),
+        shape=point_shape(names, shown=shown),
         tooltip=[
             alt.Tooltip("series:N", title="rival"),
             alt.Tooltip("x:Q", title=x_title, format=",.4~r"),
@@ -139,8 +150,8 @@ def _bars(figures: Figures, key: str, unit: float, title: str, caption: str) -> 
                 {
                     "series": name(rival),
                     "median": median / unit,
-                    "low": None if low is None else low / unit,
-                    "high": None if high is None else high / unit,
+                    "low": (median if low is None else low) / unit,
+                    "high": (median if high is None else high) / unit,
                 }
             )
     if not known:
@@ -159,7 +170,7 @@ def _bars(figures: Figures, key: str, unit: float, title: str, caption: str) -> 
         ],
     )
     across = alt.X("median:Q", title=title.lower(), axis=alt.Axis(format=",~r", tickCount=5))
-    bars = base.mark_bar(opacity=0.75).encode(x=across, color=colour(_names(figures), legend=False))
+    bars = base.mark_bar(opacity=0.75).encode(x=across, color=colour(_names(figures)))
     ranges = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title.lower()), x2="high:Q")
     return chart(key.replace("_", "-"), title, caption, alt.layer(bars, ranges), ROW_HEIGHT * len(order))
 
@@ -172,4 +183,4 @@ def _time_to_target(figures: Figures) -> Chart | None:
     caption = f"Seconds of training until the validation accuracy is {percent(target)}; median and range over seeds."
     if without:
         caption += f" Without a time ({plural(len(without), 'rival')}): {', '.join(without)}."
-    return _bars(figures, "seconds_to_target", 1, f"Seconds to {percent(target)}", caption)
+    return _bars(figures, "seconds_to_target", 1.0, f"Seconds to {percent(target)}", caption)

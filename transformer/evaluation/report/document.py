@@ -56,16 +56,20 @@ def inert_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def header(kind: str, title: str, about: str, sentences: Sequence[str], heading: str = "What was found") -> str:
-    """The page's head: what it is, and the summary, its first sentence largest."""
-    lead, *rest = sentences or ["Nothing was measured yet."]
-    items = "".join(f'<li dir="auto">{escape(sentence)}</li>' for sentence in rest)
+def header(kind: str, title: str, about: str) -> str:
+    """The page's head: what it is."""
     return (
         f'<header><p class="kind">{escape(kind)}</p><h1 dir="auto">{escape(title)}</h1>'
         f'<p class="about" dir="auto">{escape(about)}</p></header>'
-        f'<section class="summary"><h2>{escape(heading)}</h2><p class="lead" dir="auto">{escape(lead)}</p>'
-        f"{f'<ul>{items}</ul>' if items else ''}</section>"
     )
+
+
+def summary(heading: str, sentences: Sequence[str]) -> str:
+    """What was found, its first sentence largest."""
+    lead, *rest = sentences or ["Nothing was measured yet."]
+    items = "".join(f'<li dir="auto">{escape(sentence)}</li>' for sentence in rest)
+    told = f"<ul>{items}</ul>" if items else ""
+    return f'<section class="summary"><h2 dir="auto">{escape(heading)}</h2><p class="lead" dir="auto">{escape(lead)}</p>{told}</section>'
 
 
 def chart_section(title: str, charts: Sequence[Chart], *, introduction: str = "", after: str = "") -> str:

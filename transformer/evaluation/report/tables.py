@@ -4,16 +4,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from transformer.evaluation.report.wording import Number
+
 
 @dataclass(frozen=True)
 class Cell:
     """What a table shows at one place, and what it is sorted by."""
 
     text: str
-    value: float | None = None
+    value: Number | None = None
 
 
-def cell(value: float | None, wording: Callable[[float | None], str]) -> Cell:
+def cell(value: Number | None, wording: Callable[[Number | None], str]) -> Cell:
     """A number in words."""
     return Cell(wording(value), value)
 

@@ -42,7 +42,7 @@ def theme(colours: tuple[str, ...], ink: str, soft: str, line: str, ground: str)
             "direction": "horizontal",
             "columns": 3,
             "symbolSize": 90,
-            "symbolStrokeWidth": 2,
+            "symbolOpacity": 1,
             "labelLimit": 220,
             "rowPadding": 5,
             "columnPadding": 14,

@@ -5,23 +5,25 @@ from collections.abc import Sequence
 
 UNKNOWN = "–"
 
+Number = int | float
 
-def percent(share: float | None) -> str:
+
+def percent(share: Number | None) -> str:
     """A share as per cent with two decimals, which tell apart two texts in ten thousand."""
     return UNKNOWN if share is None else f"{100 * share:.2f} %"
 
 
-def points(difference: float | None) -> str:
+def points(difference: Number | None) -> str:
     """The size of a difference of two shares, in percentage points."""
     return UNKNOWN if difference is None else f"{abs(100 * difference):.2f} points"
 
 
-def count(value: float | None) -> str:
+def count(value: Number | None) -> str:
     """A whole number with separators of thousands."""
     return UNKNOWN if value is None else f"{value:,.0f}"
 
 
-def significant(value: float | None, digits: int = 3) -> str:
+def significant(value: Number | None, digits: int = 3) -> str:
     """A number with so many significant digits, without exponents where it can be read without."""
     if value is None:
         return UNKNOWN
@@ -34,12 +36,12 @@ def significant(value: float | None, digits: int = 3) -> str:
     return f"{rounded:,.{max(digits - 1 - magnitude, 0)}f}"
 
 
-def ratio(value: float | None) -> str:
+def ratio(value: Number | None) -> str:
     """How many times."""
     return UNKNOWN if value is None else f"{significant(value)} ×"
 
 
-def seconds(value: float | None) -> str:
+def seconds(value: Number | None) -> str:
     """A time in the unit that suits its size."""
     if value is None:
         return UNKNOWN
@@ -53,14 +55,14 @@ def seconds(value: float | None) -> str:
     return f"{significant(value * 1e9)} ns"
 
 
-def memory(value: float | None) -> str:
+def memory(value: Number | None) -> str:
     """Bytes in binary units."""
     if value is None:
         return UNKNOWN
     return f"{significant(value / 2**30)} GiB" if value >= 2**30 else f"{significant(value / 2**20)} MiB"
 
 
-def p_value(value: float | None) -> str:
+def p_value(value: Number | None) -> str:
     """A p-value, no smaller than can be told from the resamples."""
     if value is None:
         return UNKNOWN
@@ -72,7 +74,7 @@ def listing(parts: Sequence[str], last: str = "and") -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {last} {parts[-1]}" if parts else ""
 
 
-def plural(number: float, noun: str) -> str:
+def plural(number: Number, noun: str) -> str:
     """A count with its noun."""
     return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
 

@@ -1,0 +1,185 @@
+"""Reports as a reader has them: opened from disk in Chromium."""
+
+import json
+import re
+import time
+
+import pytest
+
+from tests.evaluation.report.invented import LENGTHS, MODELS, RIVALS, benchmark, comparison
+from transformer.evaluation.report import benchmark_page, comparison_page
+
+HOSTILE = "</script><script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">'\"& \u202eשלום\u202c 🦆"
+
+pytestmark = pytest.mark.usefixtures("silent")
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Addresses of an invented comparison, an invented benchmark of two machines, and a comparison full of hostile text."""
+    directory = tmp_path_factory.mktemp("reports")
+    hostile = comparison()
+    hostile["name"] = hostile["data"]["name"] = hostile["command"] = HOSTILE
+    old = hostile["rivals"][0]["name"]
+    hostile["rivals"][0] |= {"name": HOSTILE, "description": HOSTILE, "family": HOSTILE}
+    for pair in hostile["pairs"]:
+        pair |= {key: HOSTILE for key in ("a", "b") if pair[key] == old}
+    written = {
+        "comparison": comparison_page(comparison()),
+        "benchmark": benchmark_page([benchmark(), benchmark("gpu", "Invented GPU", 1, 50.0)]),
+        "hostile": comparison_page(hostile),
+    }
+    for name, page in written.items():
+        (directory / f"{name}.html").write_text(page, encoding="utf-8")
+    return {name: (directory / f"{name}.html").as_uri() for name in written}
+
+
+def wait(browser, script, *arguments):
+    """The first true answer of the script."""
+    for _ in range(200):
+        if answer := browser.execute_script(script, *arguments):
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"never true: {script}")
+
+
+def visit(browser, address):
+    if browser.current_url != address:
+        browser.get(address)
+    wait(browser, "return document.documentElement.dataset.drawn")
+
+
+def marks(browser, figure, kind):
+    return browser.execute_script(
+        "return document.querySelectorAll(arguments[0]).length", f"#{figure} .{kind} > path, #{figure} .{kind} > line"
+    )
+
+
+def test_every_figure_holds_a_drawn_chart(browser, pages):
+    for name, least in (("comparison", 7), ("benchmark", 20)):
+        visit(browser, pages[name])
+        figures, drawn = browser.execute_script(
+            "const all = [...document.querySelectorAll('figure')];"
+            "return [all.length, all.filter((one) => one.querySelector('svg .mark-symbol path, svg .mark-rect path')).length]"
+        )
+        assert figures == drawn >= least
+
+
+def test_charts_have_a_mark_for_each_figure(browser, pages):
+    visit(browser, pages["comparison"])
+    figures = comparison()
+    # A point for each rival's mean; a tick for each run; three rules for intervals of three seeds, and one of no length.
+    assert marks(browser, "quality", "mark-symbol") == len(figures["rivals"])
+    assert marks(browser, "quality", "mark-rect") == sum(len(rival["runs"]) for rival in figures["rivals"])
+    assert marks(browser, "quality", "mark-rule") == len(figures["rivals"])
+    points = sum(len(rival["runs"][0]["curve"]) for rival in figures["rivals"])
+    assert marks(browser, "accuracy-against-epoch", "mark-symbol.role-mark") == points
+    assert marks(browser, "accuracy-against-epoch", "mark-line") == len(RIVALS)
+    assert marks(browser, "real-tokens-per-second", "mark-rect") == len(RIVALS)
+    visit(browser, pages["benchmark"])
+    # Three models, at every length, with one core, with two, and on the GPU.
+    assert marks(browser, "step-time-training-1-text-a-batch", "mark-symbol.role-mark") == len(MODELS) * len(LENGTHS) * 3
+    assert marks(browser, "span-training", "mark-symbol.role-mark") == len(MODELS) * len(LENGTHS)
+
+
+def test_a_point_tells_its_figures(browser, pages):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    visit(browser, pages["comparison"])
+    point = browser.execute_script(
+        "const point = document.querySelector('#quality .mark-symbol path'); point.scrollIntoView({block: 'center'}); return point"
+    )
+    ActionChains(browser).move_to_element(point).perform()
+    told = wait(browser, "return document.querySelector('#vg-tooltip-element.visible')?.textContent")
+    assert "transformer" in told
+    assert "84.20%" in told
+
+
+def test_the_legend_filters(browser, pages):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    visit(browser, pages["comparison"])
+    figure = "accuracy-against-seconds"
+    whole = marks(browser, figure, "mark-symbol.role-mark")
+    name = (
+        "const all = [...document.querySelectorAll(arguments[0] + ' .role-legend-label text')];"
+        "const one = all.find((text) => text.textContent === 'lstm');"
+    )
+    label = browser.execute_script(f"{name} one.scrollIntoView({{block: 'center'}}); return one", f"#{figure}")
+    ActionChains(browser).click(label).perform()
+    wait(browser, f"return document.querySelectorAll('#{figure} .mark-line path').length === 1")
+    assert marks(browser, figure, "mark-symbol.role-mark") == whole / len(RIVALS)
+    label = browser.execute_script(f"{name} return one", f"#{figure}")
+    ActionChains(browser).click(label).perform()
+    wait(browser, f"return document.querySelectorAll('#{figure} .mark-line path').length === {len(RIVALS)}")
+
+
+def test_a_click_sorts_a_table_and_the_keyboard_does_too(browser, pages):
+    from selenium.webdriver.common.keys import Keys
+
+    visit(browser, pages["comparison"])
+    table = browser.find_element("css selector", "table.sortable")
+    heading = table.find_element("xpath", ".//th[contains(., 'parameters')]")
+    column = "return [...arguments[0].tBodies[0].rows].map((row) => row.cells[arguments[1]].dataset.value ?? null)"
+    sizes = [5, 6]  # total, and without embeddings
+    button = heading.find_element("xpath", "following-sibling::th[1]/button")
+    button.click()
+    upwards = browser.execute_script(column, table, sizes[1])
+    known = [float(size) for size in upwards if size is not None]
+    assert known == sorted(known)
+    assert len(known) == len(RIVALS)
+    assert upwards[-1] is None
+    button.send_keys(Keys.ENTER)
+    downwards = browser.execute_script(column, table, sizes[1])
+    assert downwards == [*upwards[:-1][::-1], None]
+    assert button.find_element("xpath", "..").get_attribute("aria-sort") == "descending"
+
+
+def test_charts_follow_the_readers_colours_at_once(browser, pages, colours):
+    visit(browser, pages["comparison"])
+    ground = "return document.querySelector('#quality svg rect.background, #quality svg path.background')?.getAttribute('fill')"
+    seen = {}
+    for scheme in ("light", "dark"):
+        colours(scheme)
+        wait(browser, "return document.documentElement.dataset.drawn === arguments[0]", scheme)
+        seen[scheme] = browser.execute_script(
+            "return [getComputedStyle(document.body).backgroundColor, document.querySelector('#quality svg').outerHTML]"
+        )
+    assert seen["light"][0] != seen["dark"][0]
+    assert seen["light"][1] != seen["dark"][1]
+    assert ground
+
+
+def test_charts_are_saved_as_svg_and_png(browser, pages):
+    visit(browser, pages["comparison"])
+    for kind, beginning in (("svg", b"<svg"), ("png", b"\x89PNG")):
+        browser.execute_script("document.querySelector(arguments[0]).click()", f"#quality [data-type={kind}]")
+        file = browser.downloads / f"quality.{kind}"
+        for _ in range(100):
+            if file.exists() and file.stat().st_size:
+                break
+            time.sleep(0.05)
+        assert file.read_bytes().startswith(beginning)
+
+
+def test_a_phone_shows_the_page_without_scrolling_sideways(browser, pages):
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True})
+    try:
+        visit(browser, pages["benchmark"])
+        assert wait(browser, "return document.documentElement.scrollWidth") <= 390
+        widest = "return Math.max(...[...document.querySelectorAll('figure svg')].map((one) => one.getBoundingClientRect().width))"
+        assert browser.execute_script(widest) <= 390
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_hostile_text_is_shown_as_text(browser, pages):
+    visit(browser, pages["hostile"])
+    assert browser.title == HOSTILE
+    assert browser.find_element("tag name", "h1").text.strip() == HOSTILE
+    assert browser.execute_script("return document.querySelectorAll('img').length") == 0
+    labels = browser.execute_script("return [...document.querySelectorAll('#quality svg text')].map((text) => text.textContent)")
+    assert HOSTILE in labels or any(re.match(re.escape(HOSTILE[:10]), label) for label in labels)
+    rows = browser.execute_script("return [...document.querySelectorAll('td')].map((cell) => cell.textContent)")
+    assert rows.count(HOSTILE) >= 8
+    assert json.dumps(HOSTILE)
