@@ -90,7 +90,7 @@ def test_rivals_that_would_not_be_equal_are_named(directory):
     unequal.rivals["rnn"].settings[:] = ["model.width=16"]
     with pytest.raises(UsageError, match=r"model\.width"):
         load_rivals(unequal, directory)
-    with pytest.raises(UsageError, match="large has 106 .* small 100"):
+    with pytest.raises(UsageError, match=r"large has 106 .* small 100"):
         check_sizes({"small": 100, "large": 106})
     check_sizes({"small": 100, "large": 105})
 

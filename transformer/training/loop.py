@@ -159,7 +159,7 @@ class _Loop:
         if progress.step >= experiment.steps or progress.stopped_early:
             return state, progress
         late = LateMetrics(experiment, self.logger)
-        batches = _on_device(experiment, progress.step)
+        batches = on_device(experiment, progress.step)
         for step in range(progress.step + 1, experiment.steps + 1):
             with stopwatch.measure("wait"):
                 batch, real_tokens = next(batches)
@@ -209,7 +209,7 @@ def _judge(progress: Progress, scores: Scores, training: schema.Training) -> Pro
     return dataclasses.replace(progress, failed_evaluations=failed, stopped_early=stopping is not None and failed >= stopping.patience)
 
 
-def _on_device(experiment: Experiment, start: int) -> Iterator[tuple[Batch, int]]:
+def on_device(experiment: Experiment, start: int) -> Iterator[tuple[Batch, int]]:
     """Batches on the devices, each put there while the step before it runs, with their number of real tokens."""
     waiting: tuple[Batch, int] | None = None
     for batch in experiment.batches.iterate(start, experiment.steps):
