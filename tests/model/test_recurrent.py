@@ -5,7 +5,6 @@ import subprocess
 import sys
 from functools import cache, partial
 from itertools import pairwise
-from operator import attrgetter
 
 import hypothesis.strategies as st
 import jax
@@ -122,8 +121,8 @@ def reference(model, tokens, segments):
 
 def in_numpy(kind, model):
     """The parameters of an encoder, or a gradient shaped like it, in float64."""
-    names = ("input.weight", "input.bias") if kind in MINIMAL else ("input_weight", "recurrent_weight", "bias")
-    layers = [[[attrgetter(name)(direction)[...] for name in names] for direction in layer] for layer in model.layers]
+    names = ("input_weight", "bias") if kind in MINIMAL else ("input_weight", "recurrent_weight", "bias")
+    layers = [[[getattr(direction, name)[...] for name in names] for direction in layer] for layer in model.layers]
     return {
         "kind": kind,
         **jax.tree.map(lambda a: np.asarray(a, np.float64), {"embedding": {"tokens": model.embedding.tokens[...]}, "layers": layers}),
@@ -133,8 +132,7 @@ def in_numpy(kind, model):
 def with_random_biases(model):
     """Biases of zero would hide where they enter."""
     for index, direction in enumerate(d for layer in model.layers for d in layer):
-        bias = direction.input.bias if isinstance(direction, MinimalRecurrentLayer) else direction.bias
-        bias[...] = jax.random.normal(jax.random.key(index), bias.shape)
+        direction.bias[...] = jax.random.normal(jax.random.key(index), direction.bias.shape)
     return model
 
 
@@ -222,7 +220,7 @@ def test_no_step_of_the_minimal_networks_waits_for_the_one_before():
 
 def test_gates_that_are_shut_altogether_give_no_nan():
     layer = make_layer("minlstm", reverse=False)
-    layer.input.bias[...] = jnp.full_like(layer.input.bias[...], -1e4)
+    layer.bias[...] = jnp.full_like(layer.bias[...], -1e4)
     function = jax.jit(jax.value_and_grad(lambda x: layer(x, jnp.ones((LENGTH, 1), jnp.int32)).sum()))
     value, gradient = function(jnp.ones((LENGTH, 1, WIDTH)))
     assert np.isfinite(value)
@@ -362,8 +360,8 @@ def test_initial_weights():
     np.testing.assert_array_equal(layer.bias[...].reshape(4, HIDDEN)[:, 0], [0, 1, 0, 0])
     for kind, biases in (("mingru", [-1, 0]), ("minlstm", [1, 0, 0])):
         layer = make_layer(kind, reverse=False)
-        np.testing.assert_array_equal(layer.input.bias[...].reshape(-1, HIDDEN)[:, 0], biases)
-        assert limit / 2 < jnp.abs(layer.input.weight[...]).max() <= limit
+        np.testing.assert_array_equal(layer.bias[...].reshape(-1, HIDDEN)[:, 0], biases)
+        assert limit / 2 < jnp.abs(layer.input_weight[...]).max() <= limit
 
 
 # ------------------------------------------------------------------------------------------------------------- devices

@@ -9,8 +9,8 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
-from transformer.model.linear import Linear
 from transformer.model.linear_recurrence import linear_recurrence
+from transformer.model.products import product
 from transformer.model.recurrent_scan import continues_text
 
 
@@ -28,25 +28,23 @@ class MinimalRecurrentLayer(nnx.Module):
     def __init__(
         self, kind: Literal["mingru", "minlstm"], inputs: int, hidden: int, *, reverse: bool = False, dtype: DTypeLike, rngs: nnx.Rngs
     ) -> None:
-        """Make the linear layer `input`."""
+        """Make `input_weight` [inputs, gates x hidden] and `bias`."""
         gates = 2 if kind == "mingru" else 3
         glorot = jax.nn.initializers.glorot_uniform()
-
-        def blocks(key: Array, shape: tuple[int, int], dtype: DTypeLike) -> Array:
-            return jnp.concatenate([glorot(key, (shape[0], hidden), dtype) for key in jax.random.split(key, gates)], axis=1)
-
-        self.input = Linear(inputs, gates * hidden, dtype=dtype, initializer=blocks, rngs=rngs)
-        self.input.bias[...] = self.input.bias[...].at[:hidden].set(-1.0 if kind == "mingru" else 1.0)
+        self.input_weight = nnx.Param(jnp.concatenate([glorot(rngs.params(), (inputs, hidden), jnp.float32) for _ in range(gates)], axis=1))
+        self.bias = nnx.Param(jnp.zeros(gates * hidden, jnp.float32).at[:hidden].set(-1.0 if kind == "mingru" else 1.0))
         self.kind = kind
         self.reverse = reverse
+        self.dtype = jnp.dtype(dtype)
 
     def __call__(self, x: Float[Array, "length batch inputs"], segments: Int[Array, "length batch"]) -> Float[Array, "length batch hidden"]:
         """The output at each token. A text is a run of one segment number; the state is zero where it begins."""
+        projected = product(x.reshape(-1, x.shape[-1]), self.input_weight[...], self.dtype).reshape(*x.shape[:2], -1) + self.bias[...]
         if self.kind == "mingru":
-            update, candidate = jnp.split(self.input(x), 2, axis=-1)
+            update, candidate = jnp.split(projected, 2, axis=-1)
             decay = jax.nn.sigmoid(-update)
         else:
-            forget, enter, candidate = jnp.split(self.input(x), 3, axis=-1)
+            forget, enter, candidate = jnp.split(projected, 3, axis=-1)
             # f / (f + i), without dividing zero by zero where both vanish.
             decay = jax.nn.sigmoid(jax.nn.softplus(-enter) - jax.nn.softplus(-forget))
         return linear_recurrence(decay * continues_text(segments, self.reverse), (1.0 - decay) * candidate, self.reverse)

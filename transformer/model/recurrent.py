@@ -73,9 +73,11 @@ class RecurrentEncoder(nnx.Module):
 
         def layer(depth: int, reverse: bool) -> RecurrentLayer | MinimalRecurrentLayer:
             inputs = config.width if depth == 0 else self.output_width
-            if config.kind in {"mingru", "minlstm"}:
-                return MinimalRecurrentLayer(config.kind, inputs, config.hidden, reverse=reverse, dtype=config.precision, rngs=rngs)
-            return RecurrentLayer(config.kind, inputs, config.hidden, reverse=reverse, dtype=config.precision, rngs=rngs)
+            match config.kind:
+                case "mingru" | "minlstm" as kind:
+                    return MinimalRecurrentLayer(kind, inputs, config.hidden, reverse=reverse, dtype=config.precision, rngs=rngs)
+                case kind:
+                    return RecurrentLayer(kind, inputs, config.hidden, reverse=reverse, dtype=config.precision, rngs=rngs)
 
         self.layers = nnx.List(nnx.List(layer(depth, reverse) for reverse in directions) for depth in range(config.layers))
         self.intra_attention = IntraAttention(self.output_width, dtype=config.precision, rngs=rngs) if config.intra_attention else None
