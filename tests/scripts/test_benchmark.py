@@ -30,24 +30,24 @@ def config(tmp_path):
 def test_a_study_in_files(config, command, tmp_path, monkeypatch, capsys):
     if hasattr(os, "sched_getaffinity"):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})  # one setting of cores, for the sake of time
-    assert command("benchmark", config, "lengths=[8]", "--output", tmp_path / "first") == 0
+    assert command("benchmark", config, "lengths=[8]", "tokens=null", "--output", tmp_path / "first") == 0
     told = capsys.readouterr().out
-    assert "4/4 training 4 × 8: transformer" in told
+    assert "2/2 training 1 × 8: transformer" in told
     figures = json.loads((tmp_path / "first" / "benchmark.json").read_text())
     assert figures["kind"] == "benchmark"
     assert {row["name"]: row["layers"] for row in figures["models"]} == {"transformer": 1, "lstm": 1}
-    assert len(figures["measured"]) == len(figures["counted"]) == 2 * 2 * 2
+    assert len(figures["measured"]) == len(figures["counted"]) == 2 * 2
     for row in figures["measured"]:
         assert row["failure"] is None
         assert 0 < row["low"] <= row["median"] <= row["high"] < 1
         assert row["peak_bytes"] > 0
         assert row["compile_seconds"] > 0
-    spans = {(row["model"], row["mode"]): row["span"] for row in figures["counted"] if row["batch"] == 1}
+    spans = {(row["model"], row["mode"]): row["span"] for row in figures["counted"]}
     assert spans["lstm", "training"] > spans["lstm", "forward"] > spans["transformer", "forward"]
     if figures["machine"]["device"] == "cpu" and hasattr(os, "sched_getaffinity"):
         assert 1e9 < figures["rates"]["operations_per_second_one_core"] < 1e12
         assert 1e-10 < figures["rates"]["seconds_per_dependent_operation"] < 1e-4
-        assert len(figures["bounds"]) == 2 * 2 * 2 * 21
+        assert len(figures["bounds"]) == 2 * 2 * 21
     assert "<html" in (tmp_path / "first" / "report.html").read_text(encoding="utf-8")
 
 
