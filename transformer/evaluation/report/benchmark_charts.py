@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from transformer.evaluation.report.charts import Chart, Row, chart, colour, dash, data, filter_by_legend, point_shape
+from transformer.evaluation.report.charts import LEGEND, Chart, Row, chart, colour, dash, data, filter_by_legend, point_shape
 from transformer.evaluation.report.figures import Figures, at, name, rows, section
 from transformer.evaluation.report.measurements import Setting, all_cores, medians, settings, shape
 from transformer.evaluation.report.wording import count, plural
 
 MODES = ("training", "forward")
-LEGEND = "A click on a name in a legend shows it alone; further clicks add others."
 LENGTH = "tokens a text"
 STEP, RATE, MEMORY = "milliseconds a step", "real tokens a second", "mebibytes at the peak"
 
@@ -127,9 +126,9 @@ def _lines(shown: list[Row], key: str, title: str, models: Sequence[str], places
     points = base.mark_point(filled=True, size=55, opacity=1).encode(
         shape=point_shape(models, shown=present), tooltip=_hover(shown, key, title)
     )
-    layers = [line, points.add_params(*chosen)]
+    layers = [line.add_params(*chosen), points]
     if key == "milliseconds":
-        layers.insert(0, base.mark_rule(strokeWidth=4, opacity=0.35).encode(y=alt.Y("low:Q", title=title, scale=up_scale), y2="high:Q"))
+        layers.append(base.mark_rule(strokeWidth=4, opacity=0.35).encode(y=alt.Y("low:Q", title=title, scale=up_scale), y2="high:Q"))
     return alt.layer(*layers)
 
 

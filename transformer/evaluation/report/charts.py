@@ -14,6 +14,8 @@ from transformer.evaluation.report.themes import DASHES, LIGHT, SHAPES
 PICTURE_WIDTH = 640
 PICTURE_SCALE = 2
 
+LEGEND = "A click on a name in the legend shows it alone, shift and click adds another, and a click on the background shows all."
+
 Row = dict[str, str | float | int | None]
 
 
@@ -43,8 +45,12 @@ def data(rows: Sequence[Row]) -> alt.InlineData:
 
 
 def filter_by_legend(field: str) -> alt.Parameter:
-    """A selection in the legend: a click shows that series alone, further clicks add or remove others."""
-    return alt.selection_point(name=f"chosen_{field}", fields=[field], bind="legend", toggle="true")
+    """A selection in the legend, as LEGEND describes it.
+
+    A toggle at every click would be simpler to use, but Vega-Lite repeats the last click in a legend at each click on a mark. The parameter
+    belongs to the first layer that has the legend: from no other does Vega-Lite take that the legend can be clicked.
+    """
+    return alt.selection_point(name=f"chosen_{field}", fields=[field], bind="legend", clear=False)
 
 
 def colour(names: Sequence[str], field: str = "series", *, shown: Sequence[str] | None = None) -> alt.Color:

@@ -2,13 +2,12 @@
 
 import altair as alt
 
-from transformer.evaluation.report.charts import Chart, Row, chart, colour, dash, data, filter_by_legend, point_shape
+from transformer.evaluation.report.charts import LEGEND, Chart, Row, chart, colour, dash, data, filter_by_legend, point_shape
 from transformer.evaluation.report.comparison_sentences import ranked
 from transformer.evaluation.report.figures import Figures, at, name, number, rows
 from transformer.evaluation.report.wording import percent, plural
 
 ROW_HEIGHT = 34
-LEGEND = "A click on a name in the legend shows it alone; further clicks add others."
 
 
 def comparison_charts(figures: Figures) -> list[Chart]:
@@ -116,7 +115,7 @@ def _curve(figures: Figures, x: str, x_title: str, title: str, what: str) -> Cha
         ],
     )
     # The target is no series, so the legend's filter stands in the other layers and not above them all.
-    layers = [band.transform_filter(chosen), line.transform_filter(chosen), marks.transform_filter(chosen).add_params(chosen)]
+    layers = [band.transform_filter(chosen).add_params(chosen), line.transform_filter(chosen), marks.transform_filter(chosen)]
     if (target := number(figures.get("target_accuracy"))) is not None:
         goal = alt.Chart(data([{"target": target}])).mark_rule(strokeDash=[2, 3])
         layers.insert(0, goal.encode(y="target:Q", tooltip=[alt.Tooltip("target:Q", title="target", format=".2%")]))
