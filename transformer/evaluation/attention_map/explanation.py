@@ -133,8 +133,9 @@ def _captured(run: Run, tokens: Int[np.ndarray, " length"], pair_start: int | No
     types = None if pair_start is None else (positions >= pair_start).astype(np.int32)
 
     @jax.jit
-    def capture(parameters: Any) -> dict[str, jax.Array]:
+    def capture(parameters: Any, *inputs: Any) -> dict[str, jax.Array]:
         classifier: Any = nnx.merge(run.graph, parameters)
-        return capture_attention(classifier, tokens[None], np.ones_like(positions), positions, types)[1]
+        return capture_attention(classifier, *inputs)[1]
 
-    return {name: np.asarray(values) for name, values in capture(run.parameters).items()}
+    captured = capture(run.parameters, tokens[None], np.ones_like(positions), positions, types)
+    return {name: np.asarray(values) for name, values in captured.items()}
