@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from tests.model.test_encoder import LENGTH, VOCABULARY, make, rows, weighted
+from transformer.config import schema
 from transformer.model.convolutional import GatedConvolution
 
 
@@ -43,3 +44,8 @@ def test_number_of_parameters():
     encoder = make("convolutional", layers=layers, hidden=hidden, kernel_size=kernel_size)
     layer = kernel_size * hidden * 2 * hidden + 2 * hidden + 2 * hidden
     assert sum(leaf.size for leaf in jax.tree.leaves(encoder)) == VOCABULARY * width + width * hidden + hidden + layers * layer + 2 * hidden
+
+
+def test_an_even_window_is_refused_with_an_odd_one_to_type_instead():
+    with pytest.raises(ValueError, match="kernel_size=5 is odd"):
+        schema.Convolutional(kernel_size=4)

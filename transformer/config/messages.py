@@ -92,9 +92,9 @@ def _locate(location: tuple[str | int, ...], root: type[Section]) -> tuple[Key, 
 
 def _instead_of(key: Key, section: type[Section], alternatives: list[type[Section]], root: type[Section]) -> str:
     name = str(key[-1])
-    for other in alternatives:
-        if section in alternatives and name in other.model_fields:
-            return f", which only {dotted_name(key[:-1])}.kind {' or '.join(kinds_of(other))} has"
+    kinds = [kind for other in alternatives if name in other.model_fields for kind in kinds_of(other)]
+    if section in alternatives and kinds:
+        return f", which only {dotted_name(key[:-1])}.kind {' or '.join(kinds)} has"
     valid = [*section.model_fields, *(["extends"] if section is root else [])]
     elsewhere = [dotted for dotted in dotted_keys(root) if dotted.rpartition(".")[2] == name]
     if elsewhere and not nearest(name, valid):
