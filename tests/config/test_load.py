@@ -133,7 +133,8 @@ def test_the_last_override_holds(written: Write) -> None:
         ("model.layers=two", "override model.layers=two: model.layers should be a whole number, not 'two'"),
         ("model.layer=2", "override model.layer=2: unknown key model.layer; did you mean layers?"),
         ("model.bidirectional=true", "unknown key model.bidirectional, which only model.kind rnn or lstm or gru or mingru or minlstm has"),
-        ("model.hidden=2", "which only model.kind rnn or lstm or gru or mingru or minlstm or convolutional has"),
+        ("model.kernel_size=3", "override model.kernel_size=3: unknown key model.kernel_size, which only model.kind convolutional has"),
+        ("model.hidden=2", "key model.hidden, which only model.kind rnn or lstm or gru or mingru or minlstm or convolutional has"),
         ("seed", "override seed: an override is written key=value"),
         ("=3", "override =3: an override is written key=value"),
         ("model..layers=3", "an override is written key=value"),
@@ -195,10 +196,8 @@ def test_mistakes_in_lists_and_in_sections_that_do_not_fit(written: Write) -> No
     path = written("a.yaml", BASE)
     assert "model: width 64 is not divisible by heads 7; heads=8 is" in message(path, "model.heads=7")
     assert "data.source.train[1].pth; did you mean path?" in message(path, "data.source.train=[{path: a}, {path: b, pth: c}]")
-    assert (
-        "model.pooling[0] should be one of first, mean, max, attention, final_state_attention, not 'maen'; did you mean mean?"
-        in message(path, "model.pooling=[maen]")
-    )
+    kinds = "first, mean, max, attention, final_state_attention"
+    assert f"model.pooling[0] should be one of {kinds}, not 'maen'; did you mean mean?" in message(path, "model.pooling=[maen]")
     assert "data.text should be a list of at most 2" in message(path, "data.text=[a, b, c]")
     assert "data.text should be a list of at least 1" in message(path, "data.text=[]")
     assert "data.text should be a list, not 'a'; write [a]" in message(path, "data.text=a")
