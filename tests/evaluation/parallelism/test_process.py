@@ -11,7 +11,7 @@ import json, os, signal, sys
 from transformer.evaluation.parallelism.process import answer_stream
 answers = answer_stream()
 for line in sys.stdin:
-    print("a library that prints")
+    print("a library that prints", flush=True)
     asked = json.loads(line)
     if asked == "die":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from transformer.config.errors import RunError
@@ -68,7 +69,7 @@ class Competitor:
         self._worker = None
 
 
-def core_settings(device: str) -> list[int | None]:
+def core_settings(device: str) -> Sequence[int | None]:
     """With how many cores to measure: one and all on a CPU, where the system lets a process choose; otherwise no choice."""
     if device != "cpu":
         return [None]
