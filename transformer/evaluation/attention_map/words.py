@@ -75,13 +75,14 @@ def membership(words: list[Word]) -> Float[np.ndarray, "tokens words"]:
 
 def _without_spaces(text: str, begin: int, stop: int) -> tuple[int, int]:
     shown = text[begin:stop]
-    if not shown.strip():
-        return begin, stop
-    return begin + len(shown) - len(shown.lstrip()), stop - len(shown) + len(shown.rstrip())
+    # A token of a space alone stands, without a character, where the word begins that it belongs to.
+    return stop - len(shown.lstrip()), stop - len(shown) + len(shown.rstrip()) if shown.strip() else stop
 
 
 def _joined(before: Word, begin: int, text: str, *, same: bool) -> bool:
     if begin < before.stop:
         return True
+    if before.begin == before.stop:
+        return same
     at_border = text[before.stop - 1 : before.stop] + text[begin : begin + 1]
     return same and begin == before.stop and not WRITTEN_WITHOUT_SPACES.search(at_border)

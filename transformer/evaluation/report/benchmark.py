@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from transformer.evaluation.report.benchmark_charts import benchmark_charts, machine_names, mode_words
 from transformer.evaluation.report.benchmark_sentences import benchmark_sentences
+from transformer.evaluation.report.charts import LEGEND
 from transformer.evaluation.report.document import (
     about,
     chart_scripts,
@@ -46,7 +47,9 @@ def benchmark_page(figures: Sequence[Figures]) -> str:
             summary(f"What was found on {machine}" if len(machines) > 1 else "What was found", benchmark_sentences(one))
             for one, machine in zip(figures, machines, strict=True)
         ),
-        chart_section("Measured: step time", charts["time"], introduction="Both axes are logarithmic. Compilation is not included."),
+        chart_section(
+            "Measured: step time", charts["time"], introduction=f"Both axes are logarithmic. Compilation is not included. {LEGEND}"
+        ),
         chart_section("Measured: what more cores give", charts["speed-up"]),
         chart_section("Measured: speed and memory", charts["rate"] + charts["memory"], after=measured),
         chart_section("Counted: work and span", charts["counted"], introduction=COUNTED, after=_sequential(figures)),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from transformer.evaluation.report.charts import LEGEND, Chart, Row, chart, colour, dash, data, filter_by_legend, point_shape
+from transformer.evaluation.report.charts import Chart, Row, chart, colour, dash, data, filter_by_legend, point_shape
 from transformer.evaluation.report.figures import Figures, at, name, rows, section
 from transformer.evaluation.report.measurements import Setting, all_cores, medians, settings, shape
 from transformer.evaluation.report.wording import count, plural
@@ -82,7 +82,7 @@ def _by_setting(
         for mode in MODES:
             shown = [row for row in measured if row["mode"] == mode and row[key] is not None and setting.holds(_shape(row))]
             if shown:
-                caption = f"{mode_words(mode).capitalize()}, {setting}. {LEGEND}"
+                caption = "Median of the steps; the pale bars are their range." if key == "milliseconds" else ""
                 heading = f"{title.capitalize()}, {mode_words(mode)}, {setting}"
                 if key == "milliseconds" and mode == "forward" and setting.batch == 1:
                     heading = f"Latency of one text: {heading[:1].lower()}{heading[1:]}"
@@ -108,7 +108,7 @@ def _lines(shown: list[Row], key: str, title: str, models: Sequence[str], places
     lengths = sorted({_shape(row)[1] for row in shown})
     present = [model for model in models if any(row["series"] == model for row in shown)]
     up_scale = alt.Scale(type="log", nice=False, padding=8) if scale == "log" else alt.Scale(zero=False, padding=8)
-    up = alt.Y(f"{key}:Q", title=title, scale=up_scale, axis=alt.Axis(format=",~r", tickCount=5))
+    up = alt.Y(f"{key}:Q", title=title, scale=up_scale, axis=alt.Axis(format="~s" if places == ["counted"] else ",~r", tickCount=5))
     across = alt.X(
         "length:Q",
         title=LENGTH,
@@ -167,7 +167,7 @@ def _speed_ups(machines: Sequence[Figures], models: list[str]) -> list[Chart]:
             shown = [row for row in gains if row["mode"] == mode and setting.holds(_shape(row))]
             if shown:
                 heading = f"Speed-up from one core to all, {mode_words(mode)}, {setting}"
-                caption = f"Step time with one core over step time with all: 1 is no gain. {LEGEND}"
+                caption = "Step time with one core over step time with all: 1 is no gain."
                 lines = _lines(shown, "gain", "times as fast", models, places, scale="linear")
                 drawn.append(chart(f"speed-up-{mode}-{_slug(setting)}", heading, caption, lines))
     return drawn
@@ -203,7 +203,7 @@ def _counted(machines: Sequence[Figures]) -> list[Chart]:
             if shown:
                 heading = f"{quantity.capitalize()}, {mode_words(mode)}, {setting}"
                 lines = _lines(shown, quantity, title, models, ["counted"])
-                drawn.append(chart(f"{quantity}-{mode}", heading, f"{meaning} {LEGEND}", lines))
+                drawn.append(chart(f"{quantity}-{mode}", heading, meaning, lines))
     return drawn
 
 
@@ -262,6 +262,6 @@ def _bound(machines: Sequence[Figures], index: int, mode: str, where: tuple[int,
         layers.append(encoded(points).mark_point(filled=True, size=70, opacity=1).encode(shape=point_shape(models, shown=models)))
     batch, length = where
     heading = f"Brent's bound, {mode_words(mode)}, {plural(batch, 'text')} of {count(length)} tokens"
-    caption = f"{machine}. Lines: work / (processors × rate) + span × latency. Points: measured. {LEGEND}"
+    caption = f"{machine}. Lines: work / (processors × rate) + span × latency. Points: measured."
     slug = f"bound-{mode}-{batch}x{length}" + (f"-machine-{index + 1}" if len(machines) > 1 else "")
     return chart(slug, heading, caption, alt.layer(*layers))

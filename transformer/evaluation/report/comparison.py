@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from transformer.evaluation.report.charts import LEGEND
 from transformer.evaluation.report.comparison_charts import comparison_charts
 from transformer.evaluation.report.comparison_sentences import LEVEL, comparison_sentences
 from transformer.evaluation.report.document import (
@@ -30,7 +31,7 @@ def comparison_page(figures: Figures) -> str:
         header("Comparison", title, about(figures)),
         summary("What was found", comparison_sentences(figures)),
         chart_section("Quality", [chart for chart in charts if chart.key in QUALITY], after=_rivals(figures) + _pairs(figures)),
-        chart_section("Learning", [chart for chart in charts if chart.key in LEARNING]),
+        chart_section("Learning", [chart for chart in charts if chart.key in LEARNING], introduction=LEGEND),
         chart_section("Cost", [chart for chart in charts if chart.key not in {*QUALITY, *LEARNING}], after=_costs(figures)),
         chart_section("How it was done", [], after=_conditions(figures) + _search(figures) + _runs(figures) + provenance(figures)),
         themes_block(),

@@ -2,7 +2,7 @@
 
 import altair as alt
 
-from transformer.evaluation.report.charts import LEGEND, Chart, Row, chart, colour, dash, data, filter_by_legend, point_shape
+from transformer.evaluation.report.charts import Chart, Row, chart, colour, dash, data, filter_by_legend, point_shape
 from transformer.evaluation.report.comparison_sentences import ranked
 from transformer.evaluation.report.figures import Figures, at, name, number, rows
 from transformer.evaluation.report.wording import percent, plural
@@ -119,7 +119,7 @@ def _curve(figures: Figures, x: str, x_title: str, title: str, what: str) -> Cha
     if (target := number(figures.get("target_accuracy"))) is not None:
         goal = alt.Chart(data([{"target": target}])).mark_rule(strokeDash=[2, 3])
         layers.insert(0, goal.encode(y="target:Q", tooltip=[alt.Tooltip("target:Q", title="target", format=".2%")]))
-    caption = f"Progress {what}. Mean over seeds, and the band from the lowest seed to the highest. {LEGEND}"
+    caption = f"Progress {what}. Mean over seeds, and the band from the lowest seed to the highest."
     return chart(f"accuracy-against-{x.replace('_', '-')}", title, caption, alt.layer(*layers), 300)
 
 
