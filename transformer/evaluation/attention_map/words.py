@@ -36,8 +36,9 @@ def encode_text(tokenizer: Tokenizer, text: Text, maximum_length: int) -> Encodi
     """The tokens that `encode_texts` gives for this text, with where in the text each stands."""
     tokenizer.no_padding()
     tokenizer.enable_truncation(maximum_length)
-    parts = [part[: maximum_length * CHARACTERS_PER_TOKEN] for part in ((text,) if isinstance(text, str) else text)]
-    encoding = tokenizer.encode(*parts)
+    first, second = (text, None) if isinstance(text, str) else text
+    most = maximum_length * CHARACTERS_PER_TOKEN
+    encoding = tokenizer.encode(first[:most], None if second is None else second[:most])
     tokenizer.no_truncation()
     return encoding
 

@@ -18,7 +18,7 @@ from transformer.evaluation.report.document import (
 )
 from transformer.evaluation.report.figures import Figures, at, name, rows, section
 from transformer.evaluation.report.measurements import counted, growth_exponent
-from transformer.evaluation.report.tables import Cell, cell, table
+from transformer.evaluation.report.tables import Cell, Rows, cell, table
 from transformer.evaluation.report.wording import UNKNOWN, Number, count, memory, ratio, seconds, significant
 
 COUNTED = (
@@ -61,7 +61,7 @@ def benchmark_page(figures: Sequence[Figures]) -> str:
 
 
 def _measured(figures: Sequence[Figures], machines: list[str]) -> str:
-    found = [
+    found: Rows = [
         [
             *([machine] if len(machines) > 1 else []),
             name(row, "model"),
@@ -83,7 +83,7 @@ def _measured(figures: Sequence[Figures], machines: list[str]) -> str:
 
 
 def _sequential(figures: Sequence[Figures]) -> str:
-    found = []
+    found: list[list[str | Cell]] = []
     one = next((one for one in figures if rows(one, "counted")), {})
     for model in rows(one, "models"):
         for mode in ("training", "forward"):
@@ -110,7 +110,7 @@ def _power(exponent: Number | None) -> str:
 
 
 def _crossings(figures: Sequence[Figures], machines: list[str]) -> str:
-    found = [
+    found: Rows = [
         [
             *([machine] if len(machines) > 1 else []),
             f"{name(row, 'against')} against {name(row, 'model')}",
@@ -147,7 +147,7 @@ def _models(figures: Sequence[Figures]) -> str:
 
 
 def _rates(figures: Sequence[Figures], machines: list[str]) -> str:
-    found = []
+    found: list[list[str | Cell]] = []
     for one, machine in zip(figures, machines, strict=True):
         rates = section(one, "rates")
         if rates:

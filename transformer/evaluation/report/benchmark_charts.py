@@ -102,7 +102,7 @@ def _slug(setting: Setting) -> str:
     return str(setting).replace(",", "").replace(" ", "-")
 
 
-def _lines(shown: list[Row], key: str, title: str, models: Sequence[str], places: Sequence[str], scale: str = "log") -> alt.LayerChart:
+def _lines(shown: list[Row], key: str, title: str, models: Sequence[str], places: Sequence[str], scale: str = "log") -> list[alt.Chart]:
     """A line for each model and place against the length; colour and shape tell the model, dashes the place."""
     places = [place for place in places if any(row["place"] == place for row in shown)]
     lengths = sorted({_shape(row)[1] for row in shown})
@@ -129,7 +129,7 @@ def _lines(shown: list[Row], key: str, title: str, models: Sequence[str], places
     layers = [line.add_params(*chosen), points]
     if key == "milliseconds":
         layers.append(base.mark_rule(strokeWidth=4, opacity=0.35).encode(y=alt.Y("low:Q", title=title, scale=up_scale), y2="high:Q"))
-    return alt.layer(*layers)
+    return layers
 
 
 def _hover(shown: list[Row], key: str, title: str) -> list[alt.Tooltip]:
@@ -179,11 +179,9 @@ def _counted(machines: Sequence[Figures]) -> list[Chart]:
     found: list[Row] = []
     for row in rows(figures, "counted"):
         if where := shape(row):
-            quantities: Row = {key: at(row, key) for key in ("work", "span", "parallelism")}
-            found.append(
-                {"series": name(row, "model"), "place": "counted", "mode": name(row, "mode"), "batch": where[0], "length": where[1]}
-                | quantities
-            )
+            seen: Row = {key: at(row, key) for key in ("work", "span", "parallelism")}
+            seen |= {"series": name(row, "model"), "place": "counted", "mode": name(row, "mode"), "batch": where[0], "length": where[1]}
+            found.append(seen)
     models = list(dict.fromkeys(str(row["series"]) for row in found))
     # Of one text, since nothing but its length then differs.
     setting = next((setting for setting in _settings(found) if setting.batch == 1), _settings(found)[0])
@@ -264,4 +262,4 @@ def _bound(machines: Sequence[Figures], index: int, mode: str, where: tuple[int,
     heading = f"Brent's bound, {mode_words(mode)}, {plural(batch, 'text')} of {count(length)} tokens"
     caption = f"{machine}. Lines: work / (processors × rate) + span × latency. Points: measured."
     slug = f"bound-{mode}-{batch}x{length}" + (f"-machine-{index + 1}" if len(machines) > 1 else "")
-    return chart(slug, heading, caption, alt.layer(*layers))
+    return chart(slug, heading, caption, layers)

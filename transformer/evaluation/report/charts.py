@@ -31,9 +31,9 @@ class Chart:
     """Vega-Lite, as wide as its place, without colours of its own."""
 
 
-def chart(key: str, title: str, caption: str, drawing: alt.Chart | alt.LayerChart, height: int = 260) -> Chart:
-    """A chart as wide as its place."""
-    sized = drawing.properties(width="container", height=height, autosize=alt.AutoSizeParams(type="fit-x", contains="padding"))
+def chart(key: str, title: str, caption: str, layers: Sequence[alt.Chart], height: int = 260) -> Chart:
+    """A chart of layers, the first at the back, as wide as its place."""
+    sized = alt.layer(*layers).properties(width="container", height=height, autosize=alt.AutoSizeParams(type="fit-x", contains="padding"))
     # Altair's own theme would be baked in; the page brings one for light and one for dark.
     specification = {**sized.to_dict(), "config": {}, "description": title}
     return Chart(key, title, caption, specification)

@@ -17,7 +17,7 @@ from transformer.evaluation.report.document import (
     themes_block,
 )
 from transformer.evaluation.report.figures import Figures, at, name, number, rows, section
-from transformer.evaluation.report.tables import Cell, cell, table
+from transformer.evaluation.report.tables import Cell, Rows, cell, table
 from transformer.evaluation.report.wording import Number, count, listing, memory, percent, plural, seconds, significant
 
 QUALITY, LEARNING = ("quality",), ("accuracy-against-epoch", "accuracy-against-real-tokens", "accuracy-against-seconds")
@@ -102,7 +102,7 @@ def _costs(figures: Figures) -> str:
     def between(low: float | None, high: float | None) -> str:
         return "" if low is None or high is None or low == high else f" ({count(low)} to {count(high)})"
 
-    shown = []
+    shown: list[list[str | Cell]] = []
     for rival in rows(figures, "rivals"):
         rate, low, high = spread(rival, "real_tokens_per_second")
         shown.append(
@@ -144,7 +144,7 @@ def _numbers(values: Any) -> list[float]:
 
 
 def _search(figures: Figures) -> str:
-    found = [
+    found: Rows = [
         [name(rival), cell(at(tried, "learning_rate"), significant), cell(at(tried, "validation_accuracy"), percent)]
         for rival in rows(figures, "rivals")
         for tried in rows(rival, "search")
@@ -153,7 +153,7 @@ def _search(figures: Figures) -> str:
 
 
 def _runs(figures: Figures) -> str:
-    found = [
+    found: Rows = [
         [
             name(rival),
             cell(at(run, "seed"), count),

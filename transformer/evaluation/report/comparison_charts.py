@@ -84,7 +84,7 @@ def _quality(figures: Figures) -> Chart | None:
     )
     layers = [intervals, *([seeds] if runs else []), points, labels]
     caption = "Mean over seeds (point), 95 % interval over seeds (line), and each run (tick). The axis does not start at zero."
-    return chart("quality", "Test accuracy", caption, alt.layer(*layers), ROW_HEIGHT * len(order) + 20)
+    return chart("quality", "Test accuracy", caption, layers, ROW_HEIGHT * len(order) + 20)
 
 
 def _curve(figures: Figures, x: str, x_title: str, title: str, what: str) -> Chart | None:
@@ -120,7 +120,7 @@ def _curve(figures: Figures, x: str, x_title: str, title: str, what: str) -> Cha
         goal = alt.Chart(data([{"target": target}])).mark_rule(strokeDash=[2, 3])
         layers.insert(0, goal.encode(y="target:Q", tooltip=[alt.Tooltip("target:Q", title="target", format=".2%")]))
     caption = f"Progress {what}. Mean over seeds, and the band from the lowest seed to the highest."
-    return chart(f"accuracy-against-{x.replace('_', '-')}", title, caption, alt.layer(*layers), 300)
+    return chart(f"accuracy-against-{x.replace('_', '-')}", title, caption, layers, 300)
 
 
 def _mean_curve(rival: Figures, x: str) -> list[Row]:
@@ -171,7 +171,7 @@ def _bars(figures: Figures, key: str, unit: float, title: str, caption: str) -> 
     across = alt.X("median:Q", title=title.lower(), axis=alt.Axis(format=",~r", tickCount=5))
     bars = base.mark_bar(opacity=0.75).encode(x=across, color=colour(_names(figures)))
     ranges = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title.lower()), x2="high:Q")
-    return chart(key.replace("_", "-"), title, caption, alt.layer(bars, ranges), ROW_HEIGHT * len(order))
+    return chart(key.replace("_", "-"), title, caption, [bars, ranges], ROW_HEIGHT * len(order))
 
 
 def _time_to_target(figures: Figures) -> Chart | None:

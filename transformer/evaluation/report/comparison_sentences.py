@@ -135,7 +135,9 @@ def _floor(figures: Figures, rivals: list[Figures]) -> str:
     networks = [rival for rival in rivals if name(rival, "family") != BAG_OF_WORDS]
     if floor is None or not networks:
         return ""
-    above, below, level = [], [], []
+    above: list[str] = []
+    below: list[str] = []
+    level: list[str] = []
     for rival in networks:
         gap = difference(figures, name(rival), name(floor))
         verdict = "" if gap is None else " (significantly)" if gap.significant else " (not significantly)"

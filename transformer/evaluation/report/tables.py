@@ -15,12 +15,15 @@ class Cell:
     value: Number | None = None
 
 
+Rows = Sequence[Sequence[str | Cell]]
+
+
 def cell(value: Number | None, wording: Callable[[Number | None], str]) -> Cell:
     """A number in words."""
     return Cell(wording(value), value)
 
 
-def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str | Cell]], *, sortable: bool = True) -> str:
+def table(caption: str, columns: Sequence[str], rows: Rows, *, sortable: bool = True) -> str:
     """HTML of a table that scrolls in a box of its own; empty where there are no rows.
 
     Columns of cells with numbers are set to the right and sorted by the numbers, what is unknown last.
