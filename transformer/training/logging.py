@@ -75,7 +75,7 @@ class Logger:
             disable=not self._console.is_terminal,
             transient=True,
         )
-        self._task = self._bar.add_task("training", total=steps, completed=first_step, loss="–", speed="–")
+        self._task = self._bar.add_task("compiling", total=steps, completed=first_step, loss="–", speed="–")
         self._started = time.monotonic()
         self._first_step = first_step
 
@@ -104,7 +104,7 @@ class Logger:
 
     def progress(self, step: int, loss: float, speed: float) -> None:
         """Show how far the run is."""
-        self._bar.update(self._task, completed=step, loss=f"{loss:.3f}", speed=f"{speed:,.0f}")
+        self._bar.update(self._task, description="training", completed=step, loss=f"{loss:.3f}", speed=f"{speed:,.0f}")
         now = time.monotonic()
         if not self._console.is_terminal and now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
