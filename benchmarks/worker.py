@@ -5,12 +5,12 @@ It builds the competitor named on the command line, answers with its size, then 
 
 import json
 import math
-import os
 import sys
 import time
 from importlib import import_module
 
 from benchmarks.work import Competitor
+from transformer.evaluation.parallelism.process import answer_stream
 from transformer.host import make_allocation_cheap, peak_resident_bytes
 
 
@@ -19,8 +19,7 @@ def main() -> None:
     specification = json.loads(sys.argv[1])
     if specification["settings"].pop("cheap_allocation", False):
         make_allocation_cheap()
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print goes to the log and not among the answers
+    answers = answer_stream()
     module, function = specification["build"].split(":")
     competitor: Competitor = getattr(import_module(module), function)(**specification["settings"])
     print(json.dumps(competitor.facts()), file=answers, flush=True)

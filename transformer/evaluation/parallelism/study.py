@@ -16,7 +16,7 @@ from transformer.evaluation.parallelism.process import OUT_OF_MEMORY, turns
 MODES = ("forward", "training")
 TOLERANCE = 0.05
 """Share by which models of one size may differ in parameters."""
-PROGRAM_SECONDS = 2.5
+STEP_SECONDS = 2.5
 """What one step's compilation and rounds take, roughly; for the estimate at the start."""
 COUNTING = {"JAX_PLATFORMS": "cpu"}
 """Programs are counted as they are compiled for CPUs: on other devices, products hide in calls of libraries."""
@@ -35,8 +35,8 @@ def run_study(study: ParallelismStudy, device: str, say: Callable[[str], None]) 
     """
     settings = core_settings(device)
     points = list(itertools.product(MODES, study.shapes()))
-    minutes = len(points) * len(study.models) * len(settings) * PROGRAM_SECONDS / 60
-    say(f"{len(study.models)} models, {len(points)} steps each, {len(settings)} settings of cores: about {math.ceil(minutes)} minutes")
+    steps = len(points) * len(study.models) * len(settings)
+    say(f"{steps} steps to compile and measure ({len(study.models)} models): about {math.ceil(steps * STEP_SECONDS / 60)} minutes")
     measuring = [Competitor(study, subject, cores, {}) for cores in settings for subject in study.models]
     counting = measuring[-len(study.models) :]
     if device != "cpu":
