@@ -1,0 +1,83 @@
+"""Documents for readers: snippets run, links lead somewhere, pictures are pictures, and both READMEs say the same."""
+
+import contextlib
+import io
+import re
+import xml.etree.ElementTree as ET
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scripts.draw_pictures import snippets
+
+ROOT = Path(__file__).parent.parent
+ARTICLE = ROOT / "docs" / "attention.md"
+DOCUMENTS = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\[([^]]*)\]\(([^)\s]+)\)")
+
+
+def test_the_snippets_of_the_article_in_code_print_what_stands_below_them() -> None:
+    namespace: dict[str, Any] = {}
+    found = snippets(ARTICLE)
+    assert len(found) >= 10
+    with np.printoptions():  # a snippet sets how arrays print
+        for code, expected in found:
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile(code, ARTICLE, "exec"), namespace)
+            line = len(code) - len(code.lstrip("\n")) + 1
+            assert printed.getvalue() == expected, f"{ARTICLE.name}, snippet at line {line}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_files_that_exist_and_hold_what_they_name(document: Path) -> None:
+    missing = []
+    for name, target in LINK.findall(document.read_text(encoding="utf-8")):
+        if re.match(r"https?:", target):
+            continue
+        file = document.parent / target.partition("#")[0]
+        if not file.exists():
+            missing.append(target)
+        elif file.suffix == ".py" and (word := re.fullmatch(r"`(\w+)`", name)):
+            defined = rf"^(def|class) {word[1]}\b"
+            if not re.search(defined, file.read_text(encoding="utf-8"), re.MULTILINE):
+                missing.append(f"{target} defines no {word[1]}")
+    assert not missing
+
+
+@pytest.mark.parametrize("picture", sorted((ROOT / "docs" / "pictures").glob("*.svg")), ids=lambda path: path.name)
+def test_a_picture_is_one_and_some_document_shows_it(picture: Path) -> None:
+    assert ET.parse(picture).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    assert any(f"pictures/{picture.name}" in document.read_text(encoding="utf-8") for document in DOCUMENTS)
+
+
+def sections(document: str) -> list[str]:
+    return re.split(r"^## ", (ROOT / document).read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+def numbers(text: str) -> list[str]:
+    """All figures, with their per cent sign; not those that are part of a name, such as float32, R8 and Apache-2.0."""
+    return [re.sub(r"\s", "", figure) for figure in re.findall(r"(?<![A-Za-z0-9_./-])\d+(?:[.,]\d+)*(?: ?%)?", text)]
+
+
+def rows(text: str) -> list[list[str]]:
+    return [numbers(line) for line in text.splitlines() if line.startswith("|") and numbers(line)]
+
+
+def commands(text: str) -> set[str]:
+    """What a reader can type: inline code, and indented lines without their comments."""
+    lines = [line.split("#")[0].strip() for line in text.splitlines() if line.startswith("    ")]
+    return set(re.findall(r"`([^`\n]+)`", text)) | {line for line in lines if line}
+
+
+def test_the_chinese_readme_has_the_figures_and_commands_of_the_english_one_section_by_section() -> None:
+    english, chinese = sections("README.md"), sections("README.zh-CN.md")
+    assert len(english) == len(chinese)
+    for ours, theirs in zip(english, chinese, strict=True):
+        where = ours.partition("\n")[0]
+        assert Counter(numbers(theirs)) == Counter(numbers(ours)), where
+        assert [row for row in rows(ours) if row not in rows(theirs)] == [], where
+        assert commands(theirs) == commands(ours), where
