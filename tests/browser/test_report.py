@@ -48,36 +48,49 @@ def visit(browser, address):
 
 
 def marks(browser, figure, kind):
+    return browser.execute_script("return document.querySelectorAll(arguments[0]).length", f"#{figure} .{kind}.role-mark > :is(path, line)")
+
+
+def check_that_the_legend_filters(browser, figure, series, whole, alone):
+    """A click on a series leaves so many of its chart's lines, a click on the background brings all back."""
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    lines = "return document.querySelectorAll(`#${arguments[0]} .mark-line.role-mark path`).length === arguments[1]"
+    wait(browser, lines, figure, whole)
+    label = browser.execute_script(
+        "const all = [...document.querySelectorAll(`#${arguments[0]} .role-legend-label text`)];"
+        "const one = all.find((text) => text.textContent === arguments[1]); one.scrollIntoView({block: 'center'}); return one",
+        figure,
+        series,
+    )
+    ActionChains(browser).click(label).perform()
+    wait(browser, lines, figure, alone)
+    picture = browser.find_element("css selector", f"#{figure} svg")
+    corner = (3 - picture.size["width"] // 2, 3 - picture.size["height"] // 2)
+    ActionChains(browser).move_to_element_with_offset(picture, *corner).click().perform()
+    wait(browser, lines, figure, whole)
+
+
+def charts(browser):
+    """How many figures the page has, and in how many a mark is drawn."""
     return browser.execute_script(
-        "return document.querySelectorAll(arguments[0]).length", f"#{figure} .{kind} > path, #{figure} .{kind} > line"
+        "const all = [...document.querySelectorAll('figure')];"
+        "return [all.length, all.filter((one) => one.querySelector('.role-mark path')).length]"
     )
 
 
-def test_every_figure_holds_a_drawn_chart(browser, pages):
-    for name, least in (("comparison", 7), ("benchmark", 20)):
-        visit(browser, pages[name])
-        figures, drawn = browser.execute_script(
-            "const all = [...document.querySelectorAll('figure')];"
-            "return [all.length, all.filter((one) => one.querySelector('svg .mark-symbol path, svg .mark-rect path')).length]"
-        )
-        assert figures == drawn >= least
-
-
-def test_charts_have_a_mark_for_each_figure(browser, pages):
+def test_a_comparison_has_a_mark_for_each_figure(browser, pages):
     visit(browser, pages["comparison"])
+    assert charts(browser) == [7, 7]
     figures = comparison()
     # A point and a line for each rival, and a tick for each run.
     assert marks(browser, "quality", "mark-symbol") == len(figures["rivals"])
     assert marks(browser, "quality", "mark-rect") == sum(len(rival["runs"]) for rival in figures["rivals"])
-    assert marks(browser, "quality", "mark-rule.role-mark") == len(figures["rivals"])
+    assert marks(browser, "quality", "mark-rule") == len(figures["rivals"])
     points = sum(len(rival["runs"][0]["curve"]) for rival in figures["rivals"])
-    assert marks(browser, "accuracy-against-epoch", "mark-symbol.role-mark") == points
+    assert marks(browser, "accuracy-against-epoch", "mark-symbol") == points
     assert marks(browser, "accuracy-against-epoch", "mark-line") == len(RIVALS)
     assert marks(browser, "real-tokens-per-second", "mark-rect") == len(RIVALS)
-    visit(browser, pages["benchmark"])
-    # Three models, at every length, with one core, with two, and on the GPU.
-    assert marks(browser, "step-time-training-1-text-a-batch", "mark-symbol.role-mark") == len(MODELS) * len(LENGTHS) * 3
-    assert marks(browser, "span-training", "mark-symbol.role-mark") == len(MODELS) * len(LENGTHS)
 
 
 def test_a_point_tells_its_figures(browser, pages):
@@ -93,33 +106,9 @@ def test_a_point_tells_its_figures(browser, pages):
     assert "84.20%" in told
 
 
-@pytest.mark.parametrize(
-    ("page", "figure", "series", "whole", "alone"),
-    [
-        ("comparison", "accuracy-against-seconds", "lstm", len(RIVALS), 1),
-        ("benchmark", "step-time-training-1-text-a-batch", "lstm", 3 * len(MODELS), 3),
-        ("benchmark", "step-time-training-1-text-a-batch", "Invented GPU", 3 * len(MODELS), len(MODELS)),
-        ("benchmark", "span-forward", "minGRU", len(MODELS), 1),
-    ],
-)
-def test_the_legend_filters(browser, pages, page, figure, series, whole, alone):
-    from selenium.webdriver.common.action_chains import ActionChains
-
-    visit(browser, pages[page])
-    lines = "return document.querySelectorAll(`#${arguments[0]} .mark-line.role-mark path`).length === arguments[1]"
-    wait(browser, lines, figure, whole)
-    label = browser.execute_script(
-        "const all = [...document.querySelectorAll(`#${arguments[0]} .role-legend-label text`)];"
-        "const one = all.find((text) => text.textContent === arguments[1]); one.scrollIntoView({block: 'center'}); return one",
-        figure,
-        series,
-    )
-    ActionChains(browser).click(label).perform()
-    wait(browser, lines, figure, alone)
-    picture = browser.find_element("css selector", f"#{figure} svg")
-    corner = (3 - picture.size["width"] // 2, 3 - picture.size["height"] // 2)
-    ActionChains(browser).move_to_element_with_offset(picture, *corner).click().perform()
-    wait(browser, lines, figure, whole)
+def test_the_legend_of_a_comparison_filters(browser, pages):
+    visit(browser, pages["comparison"])
+    check_that_the_legend_filters(browser, "accuracy-against-seconds", "lstm", len(RIVALS), 1)
 
 
 def test_a_click_sorts_a_table_and_the_keyboard_does_too(browser, pages):
@@ -165,6 +154,21 @@ def test_charts_are_saved_as_svg_and_png(browser, pages):
                 break
             time.sleep(0.05)
         assert file.read_bytes().startswith(beginning)
+
+
+def test_a_benchmark_has_a_mark_for_each_figure(browser, pages):
+    visit(browser, pages["benchmark"])
+    figures, drawn = charts(browser)
+    assert figures == drawn > 20
+    # Three models, at every length, with one core, with two, and on the GPU.
+    assert marks(browser, "step-time-training-1-text-a-batch", "mark-symbol") == len(MODELS) * len(LENGTHS) * 3
+    assert marks(browser, "span-training", "mark-symbol") == len(MODELS) * len(LENGTHS)
+
+
+def test_both_legends_of_a_benchmark_filter(browser, pages):
+    visit(browser, pages["benchmark"])
+    for series, alone in (("lstm", 3), ("Invented GPU", len(MODELS))):
+        check_that_the_legend_filters(browser, "step-time-training-1-text-a-batch", series, 3 * len(MODELS), alone)
 
 
 def test_a_phone_shows_the_page_without_scrolling_sideways(browser, pages):

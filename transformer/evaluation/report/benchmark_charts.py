@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import altair as alt
 
 from transformer.evaluation.report.charts import Chart, Row, chart, colour, dash, data, filter_by_legend, point_shape
-from transformer.evaluation.report.figures import Figures, at, name, rows, section
+from transformer.evaluation.report.figures import Figures, at, machine_name, name, rows, section
 from transformer.evaluation.report.measurements import Setting, all_cores, medians, settings, shape
 from transformer.evaluation.report.wording import count, plural
 
@@ -33,8 +33,7 @@ def machine_names(machines: Sequence[Figures]) -> list[str]:
     """What each machine is called, each by a name of its own."""
     names: list[str] = []
     for number, figures in enumerate(machines, start=1):
-        machine = section(figures, "machine")
-        called = name(machine, "device_name") or name(machine, "processor") or name(figures) or "machine"
+        called = machine_name(figures) or name(figures) or "machine"
         names.append(f"{called} ({number})" if called in names else called)
     return names
 

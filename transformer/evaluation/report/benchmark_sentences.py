@@ -36,7 +36,7 @@ def benchmark_sentences(figures: Figures) -> list[str]:
     recurrent = [model for model in others if name(model, "family") == RECURRENCE]
     compared = recurrent or others[:1]
     sentences = [_overall(figures, model) for model in [*compared, *(model for model in others if model not in compared)]]
-    sentences += [_seconds(figures, name(model), mode) for model in compared for mode in MODES]
+    sentences += [_seconds(figures, name(model), mode) for model in compared[:1] for mode in MODES]
     sentences += [_cores(figures), _spans(figures)]
     sentences += [_crossings(figures, name(model)) for model in compared]
     sentences.append(_failures(figures))

@@ -10,7 +10,7 @@ from typing import Any
 import vl_convert
 
 from transformer.evaluation.report.charts import Chart
-from transformer.evaluation.report.figures import Figures, at, name, section
+from transformer.evaluation.report.figures import Figures, at, machine_name, name, section
 from transformer.evaluation.report.tables import table
 from transformer.evaluation.report.themes import DARK, LIGHT
 from transformer.evaluation.report.wording import count, memory
@@ -97,7 +97,7 @@ def about(figures: Figures) -> str:
     cores = at(machine, "cores")
     parts = [
         name(figures, "date"),
-        name(machine, "device_name") or name(machine, "processor"),
+        machine_name(figures),
         f"{count(cores)} cores" if cores is not None and name(machine, "device") == "cpu" else "",
         f"commit {name(figures, 'commit')[:10]}" if name(figures, "commit") else "",
     ]

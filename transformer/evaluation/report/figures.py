@@ -39,3 +39,10 @@ def name(figures: Figures, key: str = "name") -> str:
     """The text at `key`, empty where there is none."""
     value = figures.get(key)
     return "" if value is None else str(value)
+
+
+def machine_name(figures: Figures) -> str:
+    """What did the work: the processor's name, or the accelerator's; empty where neither is known."""
+    machine = section(figures, "machine")
+    names = [name(machine, "processor"), name(machine, "device_name")]
+    return next(filter(None, names if name(machine, "device") == "cpu" else reversed(names)), "")
