@@ -16,7 +16,7 @@ DEFAULT = "configs/benchmark/default.yaml"
 DESCRIPTION = """\
 Three views of the same models, forward and in training: the time and the memory of a step against the length of the texts, with one core
 and with all; the operations of the compiled programs and their longest chain of dependent ones; and what follows from both for any number
-of processors. Writes benchmark.json, and report.html, which opens in a browser.
+of processors. Writes benchmark.json, and report.html, which opens in a browser, with each chart as SVG and PNG beside it.
 """
 
 EXAMPLES = f"""\
@@ -56,7 +56,7 @@ def main() -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     from transformer.evaluation.machine import provenance
     from transformer.evaluation.parallelism.study import run_study
-    from transformer.evaluation.report import benchmark_page
+    from transformer.evaluation.report import benchmark_page, write_charts
     from transformer.training.run import write_whole
 
     head = {"kind": "benchmark", "name": study.name, **provenance()}
@@ -64,6 +64,7 @@ def main() -> None:
     write_whole(directory / "config.yaml", dump_config(study))
     write_whole(directory / "benchmark.json", json.dumps(figures, indent=1, allow_nan=False) + "\n")
     write_whole(directory / "report.html", benchmark_page([figures, *others]))
+    write_charts([figures, *others], directory)
     print(f"written to {directory}/benchmark.json and {directory}/report.html")
 
 

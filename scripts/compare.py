@@ -41,7 +41,7 @@ def main() -> None:
     output = arguments.output or Path("runs") / f"compare-{comparison.name}"
     # JAX is imported only now, so that a mistake on the command line is told at once.
     from transformer.evaluation.report import comparison_page, write_charts
-    from transformer.evaluation.report.comparison_sentences import summary
+    from transformer.evaluation.report.comparison_sentences import comparison_sentences
     from transformer.evaluation.study import load_rivals, run_study
     from transformer.training.devices import use_compilation_cache
     from transformer.training.run import write_whole
@@ -57,7 +57,7 @@ def main() -> None:
     write_whole(output / "report.json", json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     write_whole(output / "report.html", comparison_page(figures))
     write_charts(figures, output)
-    for sentence in summary(figures):
+    for sentence in comparison_sentences(figures):
         console.print(sentence)
     console.print(f"\nreport: {output / 'report.html'}")
 

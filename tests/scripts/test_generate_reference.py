@@ -13,7 +13,8 @@ from transformer.config.load import load_config
 from transformer.config.sections import dotted_keys
 
 ROOT = Path(__file__).parent.parent.parent
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+STUDIES = ("benchmark", "compare")  # configs of other programs than train.py
+CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name not in STUDIES)
 
 
 def accepts(values: Any) -> bool:

@@ -60,7 +60,7 @@ class Training:
                     f"{self.directory} was trained with another config ({', '.join(keys)} differ); remove it or say another --output"
                 )
             return
-        file = self.directory.with_suffix(".yaml")
+        file = self.directory.with_name(f"{self.directory.name}.yaml")
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, dump_config(self.config))
         tell(f"training {self.config.name}")
