@@ -68,9 +68,12 @@ def rows(text: str) -> list[list[str]]:
 
 
 def commands(text: str) -> set[str]:
-    """What a reader can type: inline code, and indented lines without their comments."""
-    lines = [line.split("#")[0].strip() for line in text.splitlines() if line.startswith("    ")]
-    return set(re.findall(r"`([^`\n]+)`", text)) | {line for line in lines if line}
+    """What a reader can type: blocks, a line each without its comment, and inline code."""
+    fenced = re.findall(r"^```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines = [line for line in prose.splitlines() if line.startswith("    ")] + "".join(fenced).splitlines()
+    inline = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)]
+    return {*inline, *(line.split("#")[0].rstrip() for line in lines)} - {""}
 
 
 def test_the_chinese_readme_has_the_figures_and_commands_of_the_english_one_section_by_section() -> None:
