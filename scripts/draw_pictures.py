@@ -43,7 +43,11 @@ def heads(words: list[str], weights: Any) -> alt.FacetChart:
     numbers = base.mark_text(fontSize=11).encode(
         text=alt.Text("weight:Q", format=".2f"), color=alt.condition("datum.weight > 0.5", alt.value("#ffffff"), alt.value("#30363d"))
     )
-    return alt.layer(cells, numbers).properties(width=330, height=250).facet(facet=alt.Facet("head:N", title=None), columns=2)
+    return (
+        alt.layer(cells, numbers)
+        .properties(width=330, height=250)
+        .facet(facet=alt.Facet("head:N", title=None, header=alt.Header(orient="bottom")), columns=2)
+    )
 
 
 def chains(rows: list[dict[str, int]]) -> alt.LayerChart:
@@ -56,7 +60,7 @@ def chains(rows: list[dict[str, int]]) -> alt.LayerChart:
         y=alt.Y(
             "span:Q",
             scale=alt.Scale(type="log", domain=[10, 20_000]),
-            axis=alt.Axis(tickCount=4, format=",d", title="operations in the longest chain"),
+            axis=alt.Axis(values=[10, 100, 1_000, 10_000], format=",d", title="operations in the longest chain"),
         ),
         color=alt.Color("model:N", scale=alt.Scale(domain=models, range=COLOURS), legend=None),
     )
@@ -65,8 +69,13 @@ def chains(rows: list[dict[str, int]]) -> alt.LayerChart:
         shape=alt.Shape("model:N", scale=alt.Scale(domain=models), legend=None)
     )
     ends = base.transform_filter(f"datum.words == {lengths[-1]}")
-    names = ends.mark_text(align="left", dx=10, fontSize=13, fontWeight="bold").encode(text="model:N")
-    return alt.layer(lines, points, names).properties(width=520, height=300)
+    names = [
+        ends.transform_filter(alt.FieldEqualPredicate(field="model", equal=model))
+        .mark_text(align="left", dx=10, dy=dy, fontSize=13, fontWeight="bold")
+        .encode(text="model:N")
+        for model, dy in zip(models, [0, -10, 10], strict=True)
+    ]
+    return alt.layer(lines, points, *names).properties(width=520, height=300)
 
 
 def main() -> None:
