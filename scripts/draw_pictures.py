@@ -27,13 +27,13 @@ def snippets(document: Path) -> list[tuple[str, str]]:
 def heads(words: list[str], weights: Any) -> alt.FacetChart:
     """Return a table of weights for each of two heads."""
     rows = [
-        {"head": purpose, "asks": row, "looks at": column, "word": words[row], "looked": words[column], "weight": float(head[row, column])}
+        {"head": purpose, "asks": row, "looks at": column, "weight": float(head[row, column])}
         for head, purpose in zip(weights, ["head 1: the kind of word it needs", "head 2: the word before"], strict=True)
         for row in range(len(words))
         for column in range(len(words))
     ]
     names = f"{words}[datum.value]".replace("'", '"')
-    axis = {"labelExpr": names, "labelAngle": 0, "ticks": False, "domain": False, "title": None}
+    axis: dict[str, Any] = {"labelExpr": names, "labelAngle": 0, "ticks": False, "domain": False, "title": None}
     base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("looks at:O", axis=alt.Axis(orient="top", **axis)), y=alt.Y("asks:O", axis=alt.Axis(**axis))
     )
@@ -50,7 +50,7 @@ def heads(words: list[str], weights: Any) -> alt.FacetChart:
     )
 
 
-def chains(rows: list[dict[str, int]]) -> alt.LayerChart:
+def chains(rows: list[dict[str, int]]) -> alt.LayerChart | alt.FacetChart:
     """Return lines of the longest chain of operations over the number of words, a line a model."""
     models = [name for name in rows[0] if name != "words"]
     values = [{"model": model, "words": row["words"], "span": row[model]} for row in rows for model in models]
