@@ -65,7 +65,7 @@ def main() -> None:
 def _train(config: Path, directory: Path) -> None:
     """A process of its own for each training, so that memory and time are its own, exactly as if a person had typed the command."""
     # In a session of its own it gets no Ctrl-C from the terminal, and is told to stop once, from here.
-    command = [sys.executable, ROOT / "train.py", config, "--run-dir", directory]
+    command = [sys.executable, str(ROOT / "train.py"), str(config), "--run-dir", str(directory)]
     process = subprocess.Popen(command, start_new_session=True)
     previous = {number: signal.signal(number, lambda *_: process.terminate()) for number in (signal.SIGTERM, signal.SIGINT)}
     code = process.wait()
