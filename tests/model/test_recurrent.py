@@ -307,14 +307,6 @@ def test_the_reverse_direction_is_the_forward_one_in_a_mirror(kind):
 # ------------------------------------------------------------------------------------------------- dropout and numbers
 
 
-def test_many_rows_give_what_they_give_alone():
-    definition, state = split("lstm")
-    tokens, segments = np.tile(TOKENS, (4, 1)), np.tile(SEGMENTS, (4, 1))  # 16 rows: read in two loops
-    np.testing.assert_allclose(
-        apply(definition, state, tokens, segments), np.tile(apply(definition, state, TOKENS, SEGMENTS), (4, 1, 1)), atol=1e-6
-    )
-
-
 def test_dropout_happens_with_a_key_only():
     plain = states("gru", TOKENS, SEGMENTS)
     dropped, again, other = (states("gru", TOKENS, SEGMENTS, jax.random.key(seed), dropout=0.5) for seed in (0, 0, 1))

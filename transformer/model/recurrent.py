@@ -48,19 +48,9 @@ class RecurrentLayer(nnx.Module):
 
     def __call__(self, x: Float[Array, "length batch inputs"], segments: Int[Array, "length batch"]) -> Float[Array, "length batch hidden"]:
         """The output at each token. A text is a run of one segment number; the state is zero where it begins."""
-        pieces = _pieces(x.shape[1])
-        pairs = zip(jnp.split(x, pieces, axis=1), jnp.split(segments, pieces, axis=1), strict=True)
-        return jnp.concatenate([self._read(*pair) for pair in pairs], axis=1)
-
-    def _read(self, x: Float[Array, "length rows inputs"], segments: Int[Array, "length rows"]) -> Float[Array, "length rows hidden"]:
         continues = continues_text(segments, self.reverse)
         projected = product(x.reshape(-1, x.shape[-1]), self.input_weight[...], self.dtype).reshape(*x.shape[:2], -1)
         return recur(CELLS[self.kind], projected, self.recurrent_weight[...], self.bias[...], continues, self.reverse, self.dtype)
-
-
-def _pieces(rows: int) -> int:
-    # XLA on CPUs uses one core inside a loop, but runs two loops that do not depend on each other at the same time.
-    return 2 if jax.default_backend() == "cpu" and jax.device_count() == 1 and rows >= 16 and rows % 2 == 0 else 1
 
 
 class RecurrentEncoder(nnx.Module):
