@@ -83,13 +83,11 @@ def test_a_study_tests_once_at_the_end_and_repeats_no_training(directory, tmp_pa
 
 
 def test_rivals_that_would_not_be_equal_are_named(directory):
-    unequal = comparison()
-    unequal.rivals["rnn"].settings.append("training.epochs=9")
-    with pytest.raises(UsageError, match=r"rnn differ in training\.epochs"):
-        load_rivals(unequal, directory)
-    unequal.rivals["rnn"].settings[:] = ["model.width=16"]
-    with pytest.raises(UsageError, match=r"model\.width"):
-        load_rivals(unequal, directory)
+    rivals = {name: {"config": f"{name}.yaml", "family": "recurrence", "description": name} for name in ("rnn", "other")}
+    for section, key, value in (("training", "epochs", 9), ("model", "width", 16)):
+        (directory / "other.yaml").write_text(json.dumps({"extends": "rnn.yaml", section: {key: value}}))
+        with pytest.raises(UsageError, match=rf"rnn and other differ in {section}\.{key}"):
+            load_rivals(comparison(rivals=rivals), directory)
     with pytest.raises(UsageError, match=r"large has 106 .* small 100"):
         check_sizes({"small": 100, "large": 106})
     check_sizes({"small": 100, "large": 105})

@@ -18,8 +18,6 @@ class Rival(Section):
     """What it is made of; the report groups models by it."""
     description: str
     """A sentence about it, for the report."""
-    settings: list[str] = []
-    """Settings of this rival alone, such as `model.layers=2`."""
 
 
 class Comparison(Section):

@@ -82,7 +82,7 @@ def load_rivals(comparison: Comparison, beside: Path) -> dict[str, schema.Config
     """
     rivals = {}
     for name, rival in comparison.rivals.items():
-        settings = [*comparison.settings, *rival.settings, f"name={comparison.name}/{name}", "training.evaluate_test=false"]
+        settings = [*comparison.settings, f"name={comparison.name}/{name}", "training.evaluate_test=false"]
         rivals[name] = load_config(beside / rival.config, settings)
     first, *others = rivals
     for name in others:
@@ -181,7 +181,7 @@ def check_sizes(sizes: dict[str, int]) -> None:
     if sizes[largest] > sizes[smallest] * (1 + PARAMETER_TOLERANCE):
         raise UsageError(
             f"a comparison would not be fair: {largest} has {sizes[largest]:,} parameters beside the embeddings and {smallest} "
-            f"{sizes[smallest]:,}; bring them within {PARAMETER_TOLERANCE:.0%}, by the rivals' settings: model.hidden=..., for example"
+            f"{sizes[smallest]:,}; bring them within {PARAMETER_TOLERANCE:.0%}, by model.hidden in a rival's config, for example"
         )
 
 
