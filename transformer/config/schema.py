@@ -45,8 +45,8 @@ class Files(Section):
     """Validation files; where there are none, validation is split off the training rows."""
     test: list[File] = []
     """Test files; where there are none, see `test_fraction`."""
-    format: Literal["csv", "tsv", "jsonl", "parquet", "text"] | None = None
-    """File format; by default told from the name's ending. `text` has one row a line, in the column `text`."""
+    format: Literal["csv", "tsv", "jsonl", "parquet", "text", "document"] | None = None
+    """File format; by default told from the name's ending. `text` has one row a line, in the column `text`; a `document` is one row."""
     columns: list[str] | None = None
     """Column names of a csv or tsv file that has no header row."""
     skip_rows: NonNegativeInt = 0
@@ -140,7 +140,13 @@ class TokenizerFile(Section):
     """A `tokenizer.json` of the tokenizers library."""
 
 
-Tokenizer = Annotated[TrainedTokenizer | TokenizerFile, Field(discriminator="kind")]
+class PretrainedTokenizer(Section):
+    """The tokenizer that belongs to the weights of `model.initialize_from`, which is what such a model gets."""
+
+    kind: Literal["pretrained"] = "pretrained"
+
+
+Tokenizer = Annotated[TrainedTokenizer | TokenizerFile | PretrainedTokenizer, Field(discriminator="kind")]
 
 
 class Batching(Section):
@@ -155,6 +161,61 @@ class Batching(Section):
 
 
 # --------------------------------------------------------------------------------------------------------------- model
+
+
+class RunWeights(Section):
+    """The best weights of a finished run of this project."""
+
+    kind: Literal["run"] = "run"
+    path: str
+    """The run directory."""
+
+
+class DirectoryWeights(Section):
+    """A directory in the Hugging Face layout: `config.json`, `model.safetensors` and `tokenizer.json`."""
+
+    kind: Literal["directory"] = "directory"
+    path: str
+    """The directory."""
+
+
+class HubWeights(Section):
+    """A model on the Hugging Face hub."""
+
+    kind: Literal["hub"] = "hub"
+    name: str
+    """Model name, such as `google-bert/bert-base-uncased`."""
+    revision: str | None = None
+    """Commit or tag; pin it, so that the weights cannot change."""
+
+
+class PackageWeights(Section):
+    """A model in the Hugging Face layout inside a published wheel or sdist, which is fetched once, checked and never installed."""
+
+    kind: Literal["package"] = "package"
+    package: str
+    """Name of the package at the index that pip is configured for."""
+    version: str
+    """Exact version."""
+    file: str
+    """Name of the wheel or sdist file."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """SHA-256 of that file, as the index publishes it."""
+    folder: str = ""
+    """Folder of `config.json` inside the archive."""
+
+
+Weights = Annotated[RunWeights | DirectoryWeights | HubWeights | PackageWeights, Field(discriminator="kind")]
+
+
+class LowRank(Section):
+    """LoRA (Hu et al. 2021): the encoder's weights stay as they are, and each matrix gets a low-rank sum that is learned."""
+
+    rank: PositiveInt = 8
+    """Rank of the sum."""
+    alpha: PositiveFloat = 16.0
+    """The sum is scaled by alpha / rank."""
+
 
 Pooling = Literal["first", "mean", "max", "attention", "final_state_attention"]
 Precision = Literal["float32", "bfloat16"]
@@ -187,8 +248,26 @@ class Transformer(Encoder):
     """Normalize before each sublayer (Xiong et al. 2020), or after its residual sum, as in 2017."""
     norm: Literal["layer", "rms"] = "layer"
     """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019)."""
+    norm_epsilon: PositiveFloat = 1e-6
+    """Added to the variance in every norm."""
+    embedding_norm: bool = False
+    """Normalize the embeddings, as BERT does; they are then not scaled by the root of the width."""
     positions: Literal["sinusoidal", "learned", "rotary", "none"] = "sinusoidal"
     """How order is told: sinusoids (2017), learned (BERT), rotary (Su et al. 2021), or not at all."""
+    maximum_positions: PositiveInt | None = None
+    """How many learned positions there are; `data.maximum_length` by default."""
+    token_types: NonNegativeInt | None = None
+    """How many kinds of token are told apart (BERT); by default 2 for pairs of texts, and otherwise none."""
+    rotary_base: PositiveFloat = 10000.0
+    """Base of the rotary positions' wavelengths."""
+    local_rotary_base: PositiveFloat | None = None
+    """The same for local attention, where it differs."""
+    local_window: PositiveInt | None = None
+    """Attend only to so many tokens on either side (ModernBERT, Warner et al. 2024)."""
+    global_every: PositiveInt = 1
+    """Where there is a local window, the first layer and every so many-th from there attend to the whole text nevertheless."""
+    bias: bool = True
+    """Give linear layers and norms a bias."""
     activation: Literal["relu", "gelu", "gelu_tanh", "geglu", "swiglu"] = "gelu"
     """Feed-forward activation; `geglu` and `swiglu` are gated (Shazeer 2020)."""
     attention_dropout: Fraction = 0.0
@@ -197,6 +276,15 @@ class Transformer(Encoder):
     """Compile one layer and scan over it: right for deep models on accelerators, slower on CPUs."""
     rematerialize: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
+    head: Literal["linear", "tanh", "relu", "gelu_norm"] = "linear"
+    """Classification head: a linear layer, or one with a hidden layer before it, as in BERT and RoBERTa (`tanh`), DistilBERT (`relu`) and
+    ModernBERT (`gelu_norm`)."""
+    initialize_from: Weights | None = None
+    """Start from these weights: they tell the architecture and the tokenizer, and the head is learned anew."""
+    frozen_layers: NonNegativeInt | None = None
+    """Keep the embeddings and so many layers, from the first, as they are."""
+    low_rank: LowRank | None = None
+    """Learn low-rank sums only (LoRA), and the head."""
 
     @model_validator(mode="after")
     def _shapes_fit(self) -> "Transformer":
@@ -208,6 +296,8 @@ class Transformer(Encoder):
             raise ValueError(f"rotary positions need an even head size; width {self.width} / heads {self.heads} is odd")
         if self.positions == "sinusoidal" and self.width % 2:
             raise ValueError(f"sinusoidal positions need an even width, not {self.width}")
+        if self.scan_layers and (self.local_window is not None or (self.embedding_norm and self.norm_position == "pre")):
+            raise ValueError("scan_layers needs layers that are all alike, which local_window, and embedding_norm with pre-norm, do not give")
         return self
 
 
@@ -257,6 +347,29 @@ class Classification(Section):
     """Share of a training text's tokens replaced by [MASK], drawn anew at each step."""
 
 
+class MaskedLanguageModel(Section):
+    """Predict masked tokens from the text around them (BERT, Devlin et al. 2019); labels are not read."""
+
+    kind: Literal["masked_language_model"] = "masked_language_model"
+    masking_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
+    """Share of a row's tokens that are to be predicted, drawn anew at each step; Wettig et al. (2023) find more to be better."""
+    replacement: Literal["bert", "mask"] = "bert"
+    """What stands for them: 80 % [MASK], 10 % random tokens and 10 % themselves, as in BERT; or [MASK] always."""
+    whole_words: bool = False
+    """Mask all pieces of a word or none."""
+
+
+class Contrastive(Section):
+    """Bring texts that belong together near each other, and away from the others of the batch: an encoder to search with."""
+
+    kind: Literal["contrastive"] = "contrastive"
+    temperature: PositiveFloat = 0.05
+    """Cosines are divided by it before the softmax."""
+
+
+Objective = Annotated[Classification | MaskedLanguageModel | Contrastive, Field(discriminator="kind")]
+
+
 class Adam(Section):
     """What AdamW and Muon share; biases, norms and embeddings do not decay."""
 
@@ -270,6 +383,10 @@ class Adam(Section):
     """Decay of the squared gradient's running mean."""
     epsilon: PositiveFloat = 1e-8
     """Added to the denominator."""
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Each layer's learning rate as a share of that of the layer above it; the embeddings count as the lowest layer."""
+    head_rate: PositiveFloat = 1.0
+    """The head's learning rate as a multiple of the encoder's."""
 
 
 class AdamW(Adam):
@@ -355,7 +472,7 @@ class Config(Section):
     """How tokens become batches."""
     model: Model = Transformer()
     """The encoder."""
-    objective: Classification = Classification()
+    objective: Objective = Classification()
     """What is learned."""
     optimizer: Optimizer = AdamW()
     """How weights are updated."""
