@@ -12,7 +12,7 @@ from benchmarks.work import CLASSES, LEARNING_RATE, WEIGHT_DECAY, Batch, Competi
 from transformer.config import schema
 from transformer.data.dataset import SpecialTokens
 from transformer.model.build import build_classifier
-from transformer.training.objectives import build_objective
+from transformer.training.objectives.classification import ClassificationObjective
 from transformer.training.step import Variation, initial_state, make_train_step
 
 
@@ -55,8 +55,8 @@ def competitor(model: schema.Model, vocabulary: int, length: int, work: dict[str
     optimizer = optax.adamw(1.0, weight_decay=WEIGHT_DECAY)
     batches = load_batches(work)
     examples = sum(batch.mask.any(axis=1).sum() for batch in batches) / len(batches)
-    objective = build_objective(schema.Classification(), SpecialTokens(padding=0, unknown=1, first=2, separator=3, mask=4))
-    step = jax.jit(make_train_step(graph, objective, optimizer, mean_examples=float(examples)), donate_argnums=0)
+    objective = ClassificationObjective(schema.Classification(), SpecialTokens(padding=0, unknown=1, first=2, separator=3, mask=4))
+    step = jax.jit(make_train_step(graph, objective, optimizer, mean_weight=float(examples)), donate_argnums=0)
     variation = Variation(jax.random.key(0), jnp.float32(LEARNING_RATE))
     state = initial_state(parameters, optimizer, average=False)
     count = sum(leaf.size for leaf in jax.tree.leaves(parameters))

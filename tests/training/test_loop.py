@@ -12,6 +12,7 @@ from transformer.evaluation.metrics import scores
 from transformer.training import loop
 from transformer.training.experiment import build_experiment
 from transformer.training.loop import train
+from transformer.training.objectives.classification import ClassificationObjective
 from transformer.training.run import load_run
 
 FIGURES = ("best_step", "steps", "validation", "test", "parameters", "tokens")
@@ -149,14 +150,15 @@ def test_early_stopping_ends_the_run_at_the_best(make_config, tmp_path):
 
 
 def test_compiles_once_for_each_shape(make_config, tmp_path, monkeypatch):
-    experiments = []
-    build = loop.build_experiment
+    experiments, evaluators = [], []
+    build, make = loop.build_experiment, ClassificationObjective.evaluator
     monkeypatch.setattr(loop, "build_experiment", lambda *arguments: experiments.append(build(*arguments)) or experiments[-1])
+    monkeypatch.setattr(ClassificationObjective, "evaluator", lambda *arguments: evaluators.append(make(*arguments)) or evaluators[-1])
     train(make_config(training={"epochs": 8}), tmp_path / "run", score=scores)
     (experiment,) = experiments
     assert len(experiment.batches.shapes) == 2
     assert len(experiment.step.executables) == 2
-    assert experiment.predictor.compilations == 2
+    assert evaluators[0].predictor.compilations == 2
 
 
 def test_wrong_warm_up_is_told_before_anything_is_written(make_config, tmp_path):

@@ -8,7 +8,7 @@ from flax import nnx
 from transformer.config import schema
 from transformer.data.dataset import SpecialTokens
 from transformer.model.build import build_classifier
-from transformer.training.objectives import build_objective, classification_loss, mask_tokens
+from transformer.training.objectives.classification import ClassificationObjective, classification_loss, mask_tokens
 from transformer.training.step import Variation, initial_state, make_train_step
 
 SPECIAL = SpecialTokens(padding=0, unknown=1, first=2, separator=3, mask=4)
@@ -33,8 +33,8 @@ def make(dropout=0.0, optimizer=None, objective=None, seed=0, learning_rate=0.1,
     )
     graph, parameters = nnx.split(model)
     optimizer = optimizer or optax.sgd(1.0)
-    settings = {"mean_examples": float(ROWS), **settings}
-    step = make_train_step(graph, build_objective(objective or schema.Classification(), SPECIAL), optimizer, **settings)
+    settings = {"mean_weight": float(ROWS), **settings}
+    step = make_train_step(graph, ClassificationObjective(objective or schema.Classification(), SPECIAL), optimizer, **settings)
     variation = Variation(jax.random.key(seed), jnp.float32(learning_rate))
     state = initial_state(parameters, optimizer, settings.get("average_decay", 0.0) > 0)
     return jax.jit(lambda state, batch: step(state, batch, variation)), state

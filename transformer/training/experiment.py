@@ -14,12 +14,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from transformer.config import schema
 from transformer.config.errors import UsageError
-from transformer.data.batching import TrainingBatches, batch_shapes
+from transformer.data.batching import TrainingBatches
 from transformer.data.dataset import Dataset, load_dataset
 from transformer.training.devices import data_mesh, replicate, split_rows
-from transformer.training.objectives import Batch, build_objective
+from transformer.training.objectives import Batch, Evaluator, Score, build_objective
 from transformer.training.optimizer import build_optimizer, learning_rate_schedule
-from transformer.training.prediction import Predictor
 from transformer.training.run import initial_model
 from transformer.training.step import Parameters, StepMetrics, TrainState, Variation, initial_state, make_train_step
 
@@ -90,7 +89,8 @@ class Experiment:
     initial: Callable[[], TrainState]
     """Makes the state before the first step."""
     step: CompiledStep
-    predictor: Predictor
+    evaluator: Callable[[Score], Evaluator]
+    """Makes what measures parameters; class probabilities are measured by the score it is given."""
     mesh: Mesh
 
     def place(self, batch: dict[str, np.ndarray]) -> Batch:
@@ -109,8 +109,8 @@ def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Ex
     dataset = load_dataset(config, report)
     if dataset.validation is None and config.training.early_stopping is not None:
         raise UsageError("training.early_stopping needs validation rows; set data.validation_fraction=0.1 or name validation files")
-    shapes = batch_shapes(dataset.train.lengths, config.batching, config.data.maximum_length)
-    batches = TrainingBatches(dataset.train, dataset.special, shapes, config.seed)
+    objective = build_objective(config.objective, dataset)
+    batches = objective.batches(config, dataset)
     steps = math.ceil(config.training.epochs * batches.steps_per_epoch)
     if config.training.maximum_steps is not None:
         steps = min(steps, config.training.maximum_steps)
@@ -124,9 +124,9 @@ def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Ex
     optimizer = build_optimizer(config, rate)
     train_step = make_train_step(
         graph,
-        build_objective(config.objective, dataset.special),
+        objective,
         optimizer,
-        mean_examples=batches.mean_examples,
+        mean_weight=objective.mean_weight(batches),
         accumulation=config.training.accumulation,
         average_decay=config.training.average_decay,
     )
@@ -144,7 +144,7 @@ def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Ex
         learning_rate=lambda step: peak * rate(step),
         initial=lambda: replicate(make_state(parameters), mesh),
         step=CompiledStep(train_step, Variation(jax.random.key(config.seed), jnp.float32(peak)), mesh),
-        predictor=Predictor(graph, dataset.special, shapes, mesh, pairs=len(config.data.text) == 2),
+        evaluator=lambda score: objective.evaluator(config, dataset, graph, mesh, score),
         mesh=mesh,
     )
 

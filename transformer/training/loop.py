@@ -4,7 +4,7 @@ import dataclasses
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -18,13 +18,9 @@ from transformer.training.checkpoints import Checkpoints, Progress, load_paramet
 from transformer.training.devices import peak_memory
 from transformer.training.experiment import Experiment, Stopwatch, build_experiment, count_parameters
 from transformer.training.logging import Logger
-from transformer.training.objectives import Batch
+from transformer.training.objectives import Batch, Evaluator, Score, Scores
 from transformer.training.run import Resume, check_directory, create_directory, write_whole
 from transformer.training.step import StepMetrics, TrainState
-
-Scores = dict[str, float]
-Score = Callable[[np.ndarray, np.ndarray], Scores]
-"""(class probabilities, labels) -> figures; at least the one named by `training.metric`."""
 
 
 class StopSignals:
@@ -91,7 +87,7 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
     """Train what the config describes, or go on where an earlier call was stopped; leave everything in `directory`.
 
     Args:
-      score: measures predictions; handed in, because evaluation lies above training.
+      score: measures class probabilities; handed in, because evaluation lies above training.
 
     Returns:
       The summary of the finished run, or None when a signal stopped it and a checkpoint was saved.
@@ -108,6 +104,7 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
     stopwatch = Stopwatch()
     with stopwatch.measure("data"):
         experiment = build_experiment(config, lambda line: print(line, flush=True))
+    evaluator = experiment.evaluator(score)
     create_directory(directory, config, experiment.dataset)
     state = experiment.initial()
     parameters = count_parameters(state.parameters)
@@ -118,15 +115,15 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
         stopwatch.go_on(progress.seconds)
         with Logger(directory, config, first_step=progress.step, steps=experiment.steps) as logger:
             _announce(experiment, parameters, progress, logger)
-            state, progress = _Loop(experiment, checkpoints, logger, stopwatch, stop, score).run(state, progress)
+            state, progress = _Loop(experiment, evaluator, checkpoints, logger, stopwatch, stop).run(state, progress)
             if progress.step < experiment.steps and not progress.stopped_early:
                 return None
             best_step = progress.best_step or progress.step
             best = load_parameters(directory / "checkpoints", best_step, state.evaluated)
             with stopwatch.measure("evaluate"):
-                data, predictor = experiment.dataset, experiment.predictor
+                data = experiment.dataset
                 splits = {"validation": data.validation, "test": data.test if config.training.evaluate_test else None}
-                scores = {name: None if split is None else score(predictor(best, split), split.labels) for name, split in splits.items()}
+                scores = {name: None if split is None else evaluator(best, split) for name, split in splits.items()}
             if scores["test"] is not None:
                 logger.evaluation(best_step, "test", scores["test"], stopwatch.seconds)
         real, computed = experiment.batches.tokens(progress.step)
@@ -147,11 +144,11 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
 @dataclasses.dataclass(frozen=True)
 class _Loop:
     experiment: Experiment
+    evaluator: Evaluator
     checkpoints: Checkpoints
     logger: Logger
     stopwatch: Stopwatch
     stop: StopSignals
-    score: Score
 
     def run(self, state: TrainState, progress: Progress) -> tuple[TrainState, Progress]:
         """Steps until the last one, an early stop or a signal."""
@@ -189,9 +186,9 @@ class _Loop:
         if validation is None:
             return progress
         with self.stopwatch.measure("compile"):
-            self.experiment.predictor.compile(state.evaluated)
+            self.evaluator.compile(state.evaluated)
         with self.stopwatch.measure("evaluate"):
-            scores = self.score(self.experiment.predictor(state.evaluated, validation), validation.labels)
+            scores = self.evaluator(state.evaluated, validation)
         progress = _judge(progress, scores, training)
         self.logger.evaluation(progress.step, "validation", scores, self.stopwatch.seconds, best=progress.best_step == progress.step)
         if progress.stopped_early:

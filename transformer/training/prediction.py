@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from transformer.data.batching import EvaluationBatches
 from transformer.data.dataset import SpecialTokens, Split
 from transformer.training.devices import split_rows
-from transformer.training.objectives import Batch, model_inputs
+from transformer.training.objectives.objective import Batch, model_inputs
 from transformer.training.step import Parameters
 
 

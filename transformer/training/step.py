@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from transformer.training.objectives import Batch, Objective
+from transformer.training.objectives.objective import Batch, Objective
 
 Parameters = Any
 """The model's parameters: the `nnx.State` that `nnx.split` gives, a pytree of float32 arrays."""
@@ -43,7 +43,7 @@ class StepMetrics:
     """What a step measured before its update."""
 
     loss: Float[Array, ""]
-    """Mean over the batch's real examples, in nats."""
+    """Mean over all that is predicted in the batch (examples, or masked tokens), in nats."""
     gradient_norm: Float[Array, ""]
     """Global norm before clipping."""
 
@@ -75,37 +75,39 @@ def make_train_step(
     objective: Objective,
     optimizer: optax.GradientTransformation,
     *,
-    mean_examples: float,
+    mean_weight: float,
     accumulation: int = 1,
     average_decay: float = 0.0,
 ) -> Callable[[TrainState, Batch, Variation], tuple[TrainState, StepMetrics]]:
     """The pure function (state, batch, variation) -> (new state, metrics), to be compiled with the state donated.
 
-    The gradient is that of the summed loss over `mean_examples`, the mean number of examples in a batch, and not over this batch's own
+    The gradient is that of the summed loss over `mean_weight`, the mean number of examples in a batch, and not over this batch's own
     number: a batch of long texts holds fewer of them, and each example shall count the same. Randomness is a function of (seed, step). The
     batch is cut into `accumulation` pieces whose gradients are added. The optimizer is one for a learning rate whose peak is 1.
     """
 
-    def summed_loss(parameters: Parameters, batch: Batch, key: Array) -> Float[Array, ""]:
-        return objective(nnx.merge(graph, parameters), batch, key)
+    def summed_loss(parameters: Parameters, batch: Batch, key: Array) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        return objective.loss(nnx.merge(graph, parameters), batch, key)
 
-    def gradients(parameters: Parameters, batch: Batch, key: Array) -> tuple[Float[Array, ""], Parameters]:
+    loss_and_gradient = jax.value_and_grad(summed_loss, has_aux=True)
+
+    def gradients(parameters: Parameters, batch: Batch, key: Array) -> tuple[tuple[Float[Array, ""], Float[Array, ""]], Parameters]:
         if accumulation == 1:
-            return jax.value_and_grad(summed_loss)(parameters, batch, key)
+            return loss_and_gradient(parameters, batch, key)
 
         def add(total: Any, piece: tuple[Batch, Array]) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, jax.value_and_grad(summed_loss)(parameters, *piece)), None
+            return jax.tree.map(jnp.add, total, loss_and_gradient(parameters, *piece)), None
 
         # Row r goes to piece r mod accumulation, so that a batch split over devices stays split in every piece.
         pieces = {name: jnp.swapaxes(rows.reshape(-1, accumulation, *rows.shape[1:]), 0, 1) for name, rows in batch.items()}
-        zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, parameters))
+        zero = ((jnp.zeros(()), jnp.zeros(())), jax.tree.map(jnp.zeros_like, parameters))
         total, _ = jax.lax.scan(add, zero, (pieces, jax.random.split(key, accumulation)))
         return total
 
     def train_step(state: TrainState, batch: Batch, variation: Variation) -> tuple[TrainState, StepMetrics]:
         key = jax.random.fold_in(variation.key, state.step)
-        loss, gradient = gradients(state.parameters, batch, key)
-        gradient = jax.tree.map(lambda leaf: leaf / mean_examples, gradient)
+        (loss, weight), gradient = gradients(state.parameters, batch, key)
+        gradient = jax.tree.map(lambda leaf: leaf / mean_weight, gradient)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, optax.tree.scale(variation.learning_rate, updates))
         average = state.average
@@ -113,7 +115,7 @@ def make_train_step(
             # The first steps average over fewer, or the initial parameters would linger.
             decay = jnp.minimum(average_decay, (1.0 + state.step) / (10.0 + state.step))
             average = optax.incremental_update(parameters, average, 1.0 - decay)
-        metrics = StepMetrics(loss=loss / jnp.maximum(jnp.sum(batch["weights"]), 1.0), gradient_norm=optax.tree.norm(gradient))
+        metrics = StepMetrics(loss=loss / jnp.maximum(weight, 1.0), gradient_norm=optax.tree.norm(gradient))
         return TrainState(state.step + 1, parameters, optimizer_state, average), metrics
 
     return train_step

@@ -1,0 +1,19 @@
+"""What is learned. A further objective is a further file here, and a case below."""
+
+from transformer.config import schema
+from transformer.data.dataset import Dataset
+from transformer.training.objectives.classification import ClassificationObjective
+from transformer.training.objectives.objective import Batch, Evaluator, Objective, Score, Scores
+
+__all__ = ["Batch", "Evaluator", "Objective", "Score", "Scores", "build_objective"]
+
+
+def build_objective(settings: schema.Objective, dataset: Dataset) -> Objective:
+    """The objective that the config asks for."""
+    match settings:
+        case schema.Classification():
+            return ClassificationObjective(settings, dataset.special)
+        case schema.MaskedLanguageModel():
+            raise NotImplementedError
+        case schema.Contrastive():
+            raise NotImplementedError

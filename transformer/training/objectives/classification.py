@@ -1,0 +1,85 @@
+"""Predict a text's label."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int, Key
+
+from transformer.config import schema
+from transformer.data.batching import TrainingBatches, batch_shapes
+from transformer.data.dataset import Dataset, SpecialTokens, Split
+from transformer.training.objectives.objective import Batch, Score, Scores, model_inputs
+from transformer.training.prediction import Predictor
+
+
+def classification_loss(
+    logits: Float[Array, "batch classes"],
+    labels: Int[Array, "batch"],
+    weights: Float[Array, "batch"],
+    label_smoothing: float,
+) -> Float[Array, ""]:
+    """Cross-entropy in nats with label smoothing, summed over the rows by weight; filler rows have weight 0.
+
+    -sum_c q_c log softmax(logits)_c with q = (1 - e) [c = label] + e / classes (Szegedy et al. 2016, section 7).
+    """
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
+    return jnp.sum(optax.softmax_cross_entropy(logits.astype(jnp.float32), targets) * weights)
+
+
+def mask_tokens(tokens: Int[Array, "batch length"], special: SpecialTokens, rate: float, key: Key[Array, ""]) -> Int[Array, "batch length"]:
+    """Replace each token that is not special by [MASK] with probability `rate`."""
+    fixed = jnp.isin(tokens, jnp.array([special.padding, special.first, special.separator]))
+    return jnp.where(jax.random.bernoulli(key, rate, tokens.shape) & ~fixed, special.mask, tokens)
+
+
+class ClassificationObjective:
+    """Cross-entropy over the classes; see `objective.Objective`."""
+
+    def __init__(self, settings: schema.Classification, special: SpecialTokens) -> None:
+        self._settings, self._special = settings, special
+
+    def batches(self, config: schema.Config, dataset: Dataset) -> TrainingBatches:
+        """Texts of about the same length together."""
+        shapes = batch_shapes(dataset.train.lengths, config.batching, config.data.maximum_length)
+        return TrainingBatches(dataset.train, dataset.special, shapes, config.seed)
+
+    def mean_weight(self, batches: TrainingBatches) -> float:
+        """Examples a batch."""
+        return batches.mean_examples
+
+    def loss(self, model: nnx.Module, batch: Batch, key: Key[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """See `classification_loss`."""
+        mask_key, dropout_key = jax.random.split(key)
+        inputs = model_inputs(batch)
+        if self._settings.token_masking:
+            inputs["tokens"] = mask_tokens(inputs["tokens"], self._special, self._settings.token_masking, mask_key)
+        classifier: Any = model
+        logits = classifier(**inputs, key=dropout_key)
+        loss = classification_loss(logits, batch["labels"], batch["weights"], self._settings.label_smoothing)
+        return loss, jnp.sum(batch["weights"])
+
+    def evaluator(
+        self, config: schema.Config, dataset: Dataset, graph: nnx.GraphDef[nnx.Module], mesh: Mesh, score: Score
+    ) -> "ClassificationEvaluator":
+        """Predict, then score."""
+        shapes = batch_shapes(dataset.train.lengths, config.batching, config.data.maximum_length)
+        return ClassificationEvaluator(Predictor(graph, self._special, shapes, mesh, pairs=len(config.data.text) == 2), score)
+
+
+class ClassificationEvaluator:
+    """Scores class probabilities."""
+
+    def __init__(self, predictor: Predictor, score: Score) -> None:
+        self.predictor, self._score = predictor, score
+
+    def compile(self, parameters: Any) -> None:
+        """Compile for every shape."""
+        self.predictor.compile(parameters)
+
+    def __call__(self, parameters: Any, split: Split) -> Scores:
+        """The figures of `score`."""
+        return self._score(self.predictor(parameters, split), split.labels)
