@@ -15,7 +15,7 @@ VOCABULARY, LENGTH, WIDTH = 40, 12, 16
 
 VARIANTS = {
     "2017": {"norm_position": "post", "activation": "relu"},
-    "bert": {"norm_position": "post", "positions": "learned"},
+    "bert": {"norm_position": "post", "positions": "learned", "embedding_norm": True},
     "modern": {"norm": "rms", "positions": "rotary", "activation": "swiglu"},
     "scanned": {"positions": "none", "activation": "geglu", "scan_layers": True, "rematerialize": True},
     "bfloat16": {"precision": "bfloat16", "activation": "gelu_tanh"},
@@ -136,7 +136,7 @@ def test_scanning_and_rematerialization_change_nothing():
 @pytest.mark.parametrize("norm_position", ["pre", "post"])
 def test_a_layer_is_its_papers_equation(norm_position):
     config = schema.Transformer(width=WIDTH, heads=2, feed_forward=32, norm_position=norm_position)
-    layer = EncoderLayer(config, rngs=nnx.Rngs(0))
+    layer = EncoderLayer(config, index=0, rngs=nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(0), (2, 6, WIDTH)) * 3 + 1
     mask, positions = jnp.ones((2, 6, 6), bool), jnp.tile(jnp.arange(6), (2, 1))
 

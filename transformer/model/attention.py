@@ -105,20 +105,39 @@ def segment_mask(
     return same & (key_segments != 0)[:, None, :]
 
 
+def window_mask(positions: Int[Array, "batch length"], window: int) -> Bool[Array, "batch length length"]:
+    """Which keys are within `window` tokens of the query, to either side (local attention; Beltagy et al. 2020, section 3.1)."""
+    return jnp.abs(positions[:, :, None] - positions[:, None, :]) <= window
+
+
 class MultiHeadAttention(nnx.Module):
     """Self-attention in several heads: each sees its own projection of the states (Vaswani et al. 2017, section 3.2.2)."""
 
     def __init__(
-        self, width: int, heads: int, *, dropout_rate: float = 0.0, rotary: bool = False, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
+        self,
+        width: int,
+        heads: int,
+        *,
+        dropout_rate: float = 0.0,
+        rotary_base: float | None = None,
+        bias: bool = True,
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
     ) -> None:
-        """Make the linear layers `query`, `key`, `value` and `output`; `dtype` is the type of the products' inputs."""
-        self.query = Linear(width, width, dtype=dtype, rngs=rngs)
-        self.key = Linear(width, width, dtype=dtype, rngs=rngs)
-        self.value = Linear(width, width, dtype=dtype, rngs=rngs)
-        self.output = Linear(width, width, dtype=dtype, rngs=rngs)
+        """Make the linear layers `query`, `key`, `value` and `output`.
+
+        Args:
+            rotary_base: base of rotary positions; None for no such positions.
+            bias: whether the linear layers have one.
+            dtype: the type of the products' inputs.
+        """
+        self.query = Linear(width, width, bias=bias, dtype=dtype, rngs=rngs)
+        self.key = Linear(width, width, bias=bias, dtype=dtype, rngs=rngs)
+        self.value = Linear(width, width, bias=bias, dtype=dtype, rngs=rngs)
+        self.output = Linear(width, width, bias=bias, dtype=dtype, rngs=rngs)
         self.heads = heads
         self.dropout_rate = dropout_rate
-        self.rotary = rotary
+        self.rotary_base = rotary_base
         self.dtype = jnp.dtype(dtype)
 
     def __call__(
@@ -129,7 +148,7 @@ class MultiHeadAttention(nnx.Module):
         *,
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "batch length width"]:
-        """Attend from each token to those of its text. `positions` are used by rotary positions only; with a `key`, weights drop out."""
+        """Attend from each token to those that `mask` shows it. Only rotary positions use `positions`; with a `key`, weights drop out."""
         queries, keys = self._queries_and_keys(x, positions)
         attended = attention(
             queries,
@@ -152,7 +171,9 @@ class MultiHeadAttention(nnx.Module):
         self, x: Float[Array, "batch length width"], positions: Int[Array, "batch length"]
     ) -> tuple[Float[Array, "batch heads length head_dim"], Float[Array, "batch heads length head_dim"]]:
         queries, keys = self._split(self.query(x)), self._split(self.key(x))
-        return (rotate(queries, positions), rotate(keys, positions)) if self.rotary else (queries, keys)
+        if self.rotary_base is None:
+            return queries, keys
+        return rotate(queries, positions, self.rotary_base), rotate(keys, positions, self.rotary_base)
 
     def _split(self, x: Float[Array, "batch length width"]) -> Float[Array, "batch heads length head_dim"]:
         batch, length, width = x.shape

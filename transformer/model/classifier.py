@@ -1,6 +1,6 @@
 """From a text's states to its class."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from transformer.model.additive import AttentionPooling
 from transformer.model.convolutional import ConvolutionalEncoder
 from transformer.model.dropout import dropout
 from transformer.model.encoder import Encoder
+from transformer.model.heads import HiddenLayer
 from transformer.model.linear import Linear
 from transformer.model.recurrent import RecurrentEncoder
 
@@ -35,7 +36,10 @@ def pool(states: Float[Array, "batch length width"], segments: Int[Array, "batch
 
 
 class Classifier(nnx.Module):
-    """An encoder, pooling, dropout, and a linear head. Several poolings are concatenated.
+    """An encoder, pooling, a hidden layer where there is one, dropout, and a linear head. Several poolings are concatenated.
+
+    With a hidden layer this is BERT's classifier (where it is called pooler), DistilBERT's and ModernBERT's. RoBERTa's has dropout before
+    its hidden layer as well.
 
     The head starts near zero (truncated normal, 0.02, as in BERT), so that the first loss is the logarithm of the number of classes.
     """
@@ -47,10 +51,15 @@ class Classifier(nnx.Module):
         classes: int,
         pooling: Sequence[Pooling],
         dropout_rate: float,
+        hidden: Callable[[int], HiddenLayer] | None = None,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ) -> None:
-        """Put a head for so many classes on the encoder; `attention_pooling` holds those poolings that have parameters, by name."""
+        """Put a head for so many classes on the encoder; `attention_pooling` holds those poolings that have parameters, by name.
+
+        Args:
+            hidden: makes the hidden layer, given the width of what is pooled.
+        """
         self.encoder = encoder
         self.attention_pooling = nnx.Dict(
             {
@@ -65,7 +74,10 @@ class Classifier(nnx.Module):
                 if kind in {"attention", "final_state_attention"}
             }
         )
-        self.head = Linear(encoder.output_width * len(pooling), classes, initializer=jax.nn.initializers.truncated_normal(0.02), rngs=rngs)
+        pooled_width = encoder.output_width * len(pooling)
+        self.hidden = None if hidden is None else hidden(pooled_width)
+        head_width = pooled_width if self.hidden is None else self.hidden.output_width
+        self.head = Linear(head_width, classes, initializer=jax.nn.initializers.truncated_normal(0.02), rngs=rngs)
         self.pooling = tuple(pooling)
         self.dropout_rate = dropout_rate
 
@@ -81,8 +93,10 @@ class Classifier(nnx.Module):
         """Logits. Dropout is active exactly when a `key` is given."""
         encoder_key, pooled_key = (None, None) if key is None else (jax.random.fold_in(key, i) for i in range(2))
         states = self.encoder(tokens, segments, positions, types, key=encoder_key)
-        pooled = [
+        parts = [
             self.attention_pooling[kind](states, segments) if kind in self.attention_pooling else pool(states, segments, kind)
             for kind in self.pooling
         ]
-        return self.head(dropout(jnp.concatenate(pooled, axis=-1), self.dropout_rate, pooled_key))
+        pooled = jnp.concatenate(parts, axis=-1)
+        hidden = pooled if self.hidden is None else self.hidden(pooled)
+        return self.head(dropout(hidden, self.dropout_rate, pooled_key))

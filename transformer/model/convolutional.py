@@ -48,7 +48,7 @@ class ConvolutionalEncoder(nnx.Module):
             maximum_length: longest text in tokens; makes no difference, since convolutions need no positions.
             pairs: whether `types` tell the two texts of a pair apart.
         """
-        self.embedding = Embedding(vocabulary_size, config.width, maximum_length=maximum_length, pairs=pairs, rngs=rngs)
+        self.embedding = Embedding(vocabulary_size, config.width, maximum_positions=maximum_length, types=2 if pairs else 0, rngs=rngs)
         self.input = Linear(config.width, config.hidden, dtype=config.precision, rngs=rngs)
         self.layers = nnx.List(
             GatedConvolution(config.hidden, config.kernel_size, dtype=config.precision, rngs=rngs) for _ in range(config.layers)

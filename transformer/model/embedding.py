@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 
 from transformer.model.positions import sinusoids
 
+SPREAD_BEFORE_NORM = 0.02
+
 
 class Embedding(nnx.Module):
     """sqrt(width) times the sum of a token's, a position's and a type's vector, plus sinusoids (Vaswani et al. 2017, sections 3.4 and 3.5).
@@ -17,6 +19,8 @@ class Embedding(nnx.Module):
     The vectors are normal with standard deviation 1 / sqrt(width), so the sum has the scale of the sinusoids and of a layer's output,
     and a small learning rate still moves it fast enough. Learned positions, and types for pairs of texts, are added as in BERT
     (Devlin et al. 2019, figure 2).
+
+    Where a norm follows, which sets the scale, the vectors start with BERT's standard deviation 0.02 and nothing is multiplied.
     """
 
     def __init__(
@@ -24,17 +28,19 @@ class Embedding(nnx.Module):
         vocabulary_size: int,
         width: int,
         *,
-        maximum_length: int,
+        maximum_positions: int,
         positions: Literal["sinusoidal", "learned", "rotary", "none"] = "none",
-        pairs: bool = False,
+        types: int = 0,
+        norm_follows: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
-        """Make `tokens` [vocabulary, width]; `positions` [maximum_length, width] if they are learned; `types` [2, width] if `pairs`."""
-        normal = jax.nn.initializers.normal(stddev=width**-0.5)
+        """Make `tokens` [vocabulary, width]; `positions` [maximum_positions, width] if they are learned; `types` [types, width] if any."""
+        normal = jax.nn.initializers.normal(stddev=SPREAD_BEFORE_NORM if norm_follows else width**-0.5)
         self.tokens = nnx.Param(normal(rngs.params(), (vocabulary_size, width), jnp.float32))
-        self.positions = nnx.Param(normal(rngs.params(), (maximum_length, width), jnp.float32)) if positions == "learned" else None
-        self.types = nnx.Param(normal(rngs.params(), (2, width), jnp.float32)) if pairs else None
+        self.positions = nnx.Param(normal(rngs.params(), (maximum_positions, width), jnp.float32)) if positions == "learned" else None
+        self.types = nnx.Param(normal(rngs.params(), (types, width), jnp.float32)) if types else None
         self.sinusoidal = positions == "sinusoidal"
+        self.scale = 1.0 if norm_follows else width**0.5
 
     def __call__(
         self, tokens: Int[Array, "batch length"], positions: Int[Array, "batch length"], types: Int[Array, "batch length"] | None = None
@@ -45,8 +51,7 @@ class Embedding(nnx.Module):
             x = x + self.positions[...][positions]
         if self.types is not None:
             x = x + self.types[...][jnp.zeros_like(tokens) if types is None else types]
-        width = x.shape[-1]
-        x = x * width**0.5
+        x = x * self.scale
         if self.sinusoidal:
-            x = x + sinusoids(tokens.shape[1], width)[positions]
+            x = x + sinusoids(tokens.shape[1], x.shape[-1])[positions]
         return x

@@ -44,16 +44,26 @@ def inner_width(feed_forward: int, activation: Activation) -> int:
 
 class FeedForward(nnx.Module):
     """f(x W₁ + b₁) W₂ + b₂ (Vaswani et al. 2017, equation 2), or gated: (f(x V + c) * (x W₁ + b₁)) W₂ + b₂ (Shazeer 2020, equation 6).
+    Without biases, b₁, b₂ and c are left out.
 
     f is the ReLU, the GELU (Hendrycks and Gimpel 2016; exact or with its tanh approximation) or, in SwiGLU, x sigmoid(x).
     """
 
-    def __init__(self, width: int, feed_forward: int, activation: Activation, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        width: int,
+        feed_forward: int,
+        activation: Activation,
+        *,
+        bias: bool = True,
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
         """Make the linear layers `inner` (W₁), `output` (W₂) and, where the activation is gated, `gate` (V)."""
         inner = inner_width(feed_forward, activation)
-        self.inner = Linear(width, inner, dtype=dtype, rngs=rngs)
-        self.output = Linear(inner, width, dtype=dtype, rngs=rngs)
-        self.gate = Linear(width, inner, dtype=dtype, rngs=rngs) if activation in GATED else None
+        self.inner = Linear(width, inner, bias=bias, dtype=dtype, rngs=rngs)
+        self.output = Linear(inner, width, bias=bias, dtype=dtype, rngs=rngs)
+        self.gate = Linear(width, inner, bias=bias, dtype=dtype, rngs=rngs) if activation in GATED else None
         self.activation = activation
 
     def __call__(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:

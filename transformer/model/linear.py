@@ -13,7 +13,7 @@ xavier_uniform = jax.nn.initializers.glorot_uniform()
 
 
 class Linear(nnx.Module):
-    """y = x W + b.
+    """y = x W + b, or y = x W.
 
     W is drawn by Glorot and Bengio (2010, equation 16), as the 2017 Transformer's is: its spread follows the layer's width, where BERT's
     fixed 0.02 fits widths near 768 only. b starts at zero.
@@ -24,15 +24,16 @@ class Linear(nnx.Module):
         inputs: int,
         outputs: int,
         *,
+        bias: bool = True,
         dtype: DTypeLike = jnp.float32,
         initializer: jax.nn.initializers.Initializer = xavier_uniform,
         rngs: nnx.Rngs,
     ) -> None:
-        """Make the parameters `weight` [inputs, outputs] and `bias` [outputs]; `dtype` is the type of the product's inputs."""
+        """Make the parameters `weight` [inputs, outputs] and `bias` [outputs] or None; `dtype` is the type of the product's inputs."""
         self.weight = nnx.Param(initializer(rngs.params(), (inputs, outputs), jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(outputs, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(outputs, jnp.float32)) if bias else None
         self.dtype = jnp.dtype(dtype)
 
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
-        rows = product(x.reshape(-1, x.shape[-1]), self.weight[...], self.dtype)
-        return rows.reshape(*x.shape[:-1], -1) + self.bias[...]
+        rows = product(x.reshape(-1, x.shape[-1]), self.weight[...], self.dtype).reshape(*x.shape[:-1], -1)
+        return rows if self.bias is None else rows + self.bias[...]

@@ -66,7 +66,7 @@ class RecurrentEncoder(nnx.Module):
             maximum_length: longest text in tokens; makes no difference, since a recurrent network needs no positions.
             pairs: whether `types` tell the two texts of a pair apart.
         """
-        self.embedding = Embedding(vocabulary_size, config.width, maximum_length=maximum_length, pairs=pairs, rngs=rngs)
+        self.embedding = Embedding(vocabulary_size, config.width, maximum_positions=maximum_length, types=2 if pairs else 0, rngs=rngs)
         directions = (False, True) if config.bidirectional else (False,)
         self.output_width = config.hidden * len(directions)
         self.reverse_width = config.hidden if config.bidirectional else 0
