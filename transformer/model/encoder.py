@@ -13,6 +13,7 @@ from transformer.model.attention import MultiHeadAttention, segment_mask, window
 from transformer.model.dropout import dropout
 from transformer.model.embedding import Embedding
 from transformer.model.feed_forward import FeedForward
+from transformer.model.linear import add_low_rank
 from transformer.model.normalization import LayerNorm, RMSNorm, make_norm
 
 
@@ -103,6 +104,9 @@ class Encoder(nnx.Module):
         )
         self.embedding_norm = norm_of(config) if config.embedding_norm else None
         layers = [EncoderLayer(config, index=index, rngs=rngs) for index in range(config.layers)]
+        if config.low_rank is not None:
+            for layer in layers:
+                add_low_rank(layer, config.low_rank, rngs=rngs)
         self.layers = _stack(layers) if config.scan_layers else nnx.List(layers)
         self.final_norm = norm_of(config) if config.norm_position == "pre" else None
         self.local_window = config.local_window

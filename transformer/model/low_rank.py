@@ -10,12 +10,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from transformer.config import schema
-from transformer.model.linear import Linear
 from transformer.model.products import product
 
 
 class LowRankSum(nnx.Module):
-    """alpha / rank x A B, which is added to x W (Hu et al. 2021, section 4.1). A starts normal and B at zero, so at first nothing changes."""
+    """alpha / rank x A B, which is added to x W (Hu et al. 2021, section 4.1). At first B is zero."""
 
     def __init__(self, inputs: int, outputs: int, config: schema.LowRank, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs) -> None:
         """Make the parameters `down_weight` [inputs, rank] (A) and `up_weight` [rank, outputs] (B)."""
@@ -29,14 +28,7 @@ class LowRankSum(nnx.Module):
         return product(product(x, self.down_weight[...], self.dtype), self.up_weight[...], self.dtype) * self.scale
 
 
-def add_low_rank(module: nnx.Module, config: schema.LowRank, *, rngs: nnx.Rngs) -> None:
-    """Give every linear layer inside `module` a low-rank sum."""
-    for _, part in nnx.iter_modules(module):
-        if isinstance(part, Linear):
-            part.low_rank = LowRankSum(*part.weight.shape, config, dtype=part.dtype, rngs=rngs)
-
-
-def merge_low_rank(parameters: dict[str, Any], config: schema.LowRank) -> dict[str, Any]:
+def merge_low_rank(parameters: dict[Any, Any], config: schema.LowRank) -> dict[Any, Any]:
     """The same encoder without low-rank sums: each is added to the weight it belongs to.
 
     Args:

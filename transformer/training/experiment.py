@@ -17,6 +17,7 @@ from transformer.config.errors import UsageError
 from transformer.data.batching import TrainingBatches
 from transformer.data.dataset import Dataset, load_dataset
 from transformer.training.devices import data_mesh, replicate, split_rows
+from transformer.training.learning_rates import learning_rate_shares
 from transformer.training.objectives import Batch, Evaluator, Score, build_objective
 from transformer.training.optimizer import build_optimizer, learning_rate_schedule
 from transformer.training.run import initial_model
@@ -121,12 +122,14 @@ def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Ex
         )
     graph, parameters = initial_model(config, dataset.tokenizer, dataset.labels)
     rate = learning_rate_schedule(config.schedule, steps)
-    optimizer = build_optimizer(config, rate)
+    shares = learning_rate_shares(config, parameters)
+    optimizer = build_optimizer(config, rate, shares)
     train_step = make_train_step(
         graph,
         objective,
         optimizer,
         mean_weight=objective.mean_weight(batches),
+        shares=shares,
         accumulation=config.training.accumulation,
         average_decay=config.training.average_decay,
     )

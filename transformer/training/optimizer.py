@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from transformer.config import schema
+from transformer.training.learning_rates import is_frozen, names
 
 
 def learning_rate_schedule(schedule: schema.Schedule, steps: int) -> optax.Schedule:
@@ -48,8 +49,7 @@ def learning_rate_schedule(schedule: schema.Schedule, steps: int) -> optax.Sched
 
 def decays(path: tuple[Any, ...]) -> bool:
     """Whether weight decay applies: to weights of products, not to biases, norms and embeddings."""
-    names = [str(getattr(key, "key", getattr(key, "name", ""))) for key in path]
-    return any(name.endswith("weight") for name in names) and not any("embedding" in name for name in names)
+    return any(name.endswith("weight") for name in names(path)) and not any("embedding" in name for name in names(path))
 
 
 def is_encoder_matrix(path: tuple[Any, ...]) -> bool:
@@ -57,8 +57,10 @@ def is_encoder_matrix(path: tuple[Any, ...]) -> bool:
     return decays(path) and not any(getattr(key, "key", None) == "head" for key in path)
 
 
-def build_optimizer(config: schema.Config, rate: optax.Schedule) -> optax.GradientTransformation:
+def build_optimizer(config: schema.Config, rate: optax.Schedule, shares: Any = None) -> optax.GradientTransformation:
     """The optimizer, gradient clipping included, for the learning rate `rate` whose peak is 1.
+
+    For parameters whose share of the learning rate is 0 (`shares`, see `learning_rates.py`) it keeps nothing.
 
     The step multiplies the updates by the highest learning rate. All of an update is in proportion to it, weight decay included.
     """
@@ -93,4 +95,8 @@ def build_optimizer(config: schema.Config, rate: optax.Schedule) -> optax.Gradie
             )
     if config.training.gradient_clip is not None:
         optimizer = optax.chain(optax.clip_by_global_norm(config.training.gradient_clip), optimizer)
+    frozen = jax.tree.map(is_frozen, shares)
+    if any(jax.tree.leaves(frozen)):
+        labels = jax.tree.map(lambda stays: "frozen" if stays else "learned", frozen)
+        optimizer = optax.partition({"learned": optimizer, "frozen": optax.set_to_zero()}, labels)
     return optimizer

@@ -11,6 +11,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
+from transformer.training.learning_rates import is_frozen
 from transformer.training.objectives.objective import Batch, Objective
 
 Parameters = Any
@@ -76,6 +77,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     *,
     mean_weight: float,
+    shares: Parameters | None = None,
     accumulation: int = 1,
     average_decay: float = 0.0,
 ) -> Callable[[TrainState, Batch, Variation], tuple[TrainState, StepMetrics]]:
@@ -83,11 +85,16 @@ def make_train_step(
 
     The gradient is that of the summed loss over `mean_weight`, the mean number of examples in a batch, and not over this batch's own
     number: a batch of long texts holds fewer of them, and each example shall count the same. Randomness is a function of (seed, step). The
-    batch is cut into `accumulation` pieces whose gradients are added. The optimizer is one for a learning rate whose peak is 1.
+    batch is cut into `accumulation` pieces whose gradients are added. The optimizer is one for a learning rate whose peak is 1; `shares`
+    are each parameter's share of the learning rate (see `learning_rates.py`; without them, 1).
     """
 
+    def learned(parameters: Parameters) -> Parameters:
+        # Without this, gradients of parameters that stay as they are would be computed, and then not used.
+        return jax.tree.map(lambda leaf, share: jax.lax.stop_gradient(leaf) if is_frozen(share) else leaf, parameters, shares)
+
     def summed_loss(parameters: Parameters, batch: Batch, key: Array) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        return objective.loss(nnx.merge(graph, parameters), batch, key)
+        return objective.loss(nnx.merge(graph, parameters if shares is None else learned(parameters)), batch, key)
 
     loss_and_gradient = jax.value_and_grad(summed_loss, has_aux=True)
 
@@ -109,7 +116,10 @@ def make_train_step(
         (loss, weight), gradient = gradients(state.parameters, batch, key)
         gradient = jax.tree.map(lambda leaf: leaf / mean_weight, gradient)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.parameters)
-        parameters = optax.apply_updates(state.parameters, optax.tree.scale(variation.learning_rate, updates))
+        updates = optax.tree.scale(variation.learning_rate, updates)
+        if shares is not None:
+            updates = jax.tree.map(jnp.multiply, updates, shares)
+        parameters = optax.apply_updates(state.parameters, updates)
         average = state.average
         if average is not None:
             # The first steps average over fewer, or the initial parameters would linger.

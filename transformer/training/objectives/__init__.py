@@ -3,6 +3,7 @@
 from transformer.config import schema
 from transformer.data.dataset import Dataset
 from transformer.training.objectives.classification import ClassificationObjective
+from transformer.training.objectives.contrastive import ContrastiveObjective
 from transformer.training.objectives.objective import Batch, Evaluator, Objective, Score, Scores
 
 __all__ = ["Batch", "Evaluator", "Objective", "Score", "Scores", "build_objective"]
@@ -16,4 +17,4 @@ def build_objective(settings: schema.Objective, dataset: Dataset) -> Objective:
         case schema.MaskedLanguageModel():
             raise NotImplementedError
         case schema.Contrastive():
-            raise NotImplementedError
+            return ContrastiveObjective(settings)

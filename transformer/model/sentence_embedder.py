@@ -1,0 +1,51 @@
+"""Texts as unit vectors whose cosines tell how near their meanings are."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jaxtyping import Float, Int, Key
+
+from transformer.model.classifier import AnyEncoder, pool
+
+
+class SentenceEmbedder(nnx.Module):
+    """An encoder, mean pooling, and normalization to length 1 (Reimers and Gurevych 2019, section 3)."""
+
+    def __init__(self, encoder: AnyEncoder) -> None:
+        """Take the encoder; there are no further parameters."""
+        self.encoder = encoder
+
+    def __call__(
+        self,
+        tokens: Int[Array, "batch length"],
+        segments: Int[Array, "batch length"],
+        positions: Int[Array, "batch length"],
+        types: Int[Array, "batch length"] | None = None,
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "batch width"]:
+        """The vector of each row's text; zeros in a row of padding only."""
+        return unit(pool(self.encoder(tokens, segments, positions, types, key=key), segments, "mean"))
+
+    def pairs(
+        self,
+        tokens: Int[Array, "batch length"],
+        segments: Int[Array, "batch length"],
+        positions: Int[Array, "batch length"],
+        types: Int[Array, "batch length"],
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> tuple[Float[Array, "batch width"], Float[Array, "batch width"]]:
+        """The vectors of the first and of the second text of each row. Neither sees the other: they are segments of a packed row."""
+        second = types * (segments != 0)
+        first_length = jnp.sum((segments != 0) & (second == 0), axis=1, keepdims=True)
+        parts = jnp.where(second == 1, 2, segments)
+        states = self.encoder(tokens, parts, positions - second * first_length, jnp.zeros_like(types), key=key)
+        first, other = (unit(pool(states, (parts == number).astype(jnp.int32), "mean")) for number in (1, 2))
+        return first, other
+
+
+def unit(vectors: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
+    """Each vector divided by its length; zeros stay zeros, and their gradient is finite."""
+    squares = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
+    return vectors / jnp.sqrt(jnp.maximum(squares, 1e-24))

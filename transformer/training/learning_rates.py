@@ -1,0 +1,47 @@
+"""Which parameters learn, and how fast: layers kept as they are, low-rank sums, layer-wise decay, the head's own rate."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from transformer.config import schema
+
+Path = tuple[Any, ...]
+
+
+def learning_rate_shares(config: schema.Config, parameters: Any) -> Any:
+    """Each parameter's learning rate as a share of the schedule's: a pytree like `parameters`, 0 for those that stay as they are.
+
+    With d = `optimizer.layer_decay`, layer l of L (counted from 1) has d**(L - l), the embeddings d**L (Howard and Ruder 2018, section 3.2;
+    Clark et al. 2020, section 3.1), and what stands on the encoder `optimizer.head_rate`.
+    """
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: _share(names(path), np.ndim(leaf), config), parameters)
+
+
+def names(path: Path) -> list[str]:
+    """The names on a parameter's path, such as `encoder`, `layers`, `0`, `attention`, `query`, `weight`."""
+    return [str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", "")))) for key in path]
+
+
+def is_frozen(share: Any) -> bool:
+    """Whether a parameter with this share stays as it is."""
+    return not np.any(share)
+
+
+def _share(path: list[str], dimensions: int, config: schema.Config) -> float | np.ndarray:
+    if path[0] != "encoder":
+        return config.optimizer.head_rate
+    model, decay = config.model, config.optimizer.layer_decay
+    frozen_layers = None
+    if isinstance(model, schema.Transformer):
+        if model.low_rank is not None:
+            return 1.0 if "low_rank" in path else 0.0
+        frozen_layers = model.frozen_layers
+    if path[1] == "layers" and not path[2].isdecimal():
+        # Scanned layers: the first axis counts them.
+        layer = np.arange(1, model.layers + 1).reshape(-1, *[1] * (dimensions - 1))
+        return np.where(layer > (frozen_layers or 0), decay ** (model.layers - layer), 0.0).astype(np.float32)
+    layer_number = int(path[2]) + 1 if path[1] == "layers" else 0 if path[1].startswith("embedding") or path[1] == "input" else model.layers
+    frozen = frozen_layers is not None and layer_number <= frozen_layers and (layer_number < model.layers or path[1] == "layers")
+    return 0.0 if frozen else float(decay ** (model.layers - layer_number))
