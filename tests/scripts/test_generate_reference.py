@@ -13,7 +13,7 @@ from transformer.config.load import load_config
 from transformer.config.sections import dotted_keys
 
 ROOT = Path(__file__).parent.parent.parent
-STUDIES = ("benchmark", "compare")  # configs of other programs than train.py
+STUDIES = ("benchmark", "compare", "data")  # configs of other programs than train.py, and parts of configs
 CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name not in STUDIES)
 
 
