@@ -38,6 +38,7 @@ def transformer(
         attention_dropout=dropout,
         norm_position="post",
         positions="learned",
+        embedding_norm=True,
         precision=precision,
     )
     return competitor(model, vocabulary, length, work)

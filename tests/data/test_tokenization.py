@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from transformer.config.errors import UsageError
-from transformer.config.schema import TokenizerFile, TrainedTokenizer
+from transformer.config.schema import TrainedTokenizer
 from transformer.data.tokenization import encode_texts, read_tokenizer, special_tokens, train_tokenizer
 
 KINDS = ["wordpiece", "bpe", "unigram", "byte", "character"]
@@ -144,20 +144,20 @@ def test_an_existing_tokenizer_is_used_as_it_is(tmp_path: Path) -> None:
     padded.enable_padding(length=40)
     padded.enable_truncation(5)
     padded.save(str(path))
-    split = encode_texts(read_tokenizer(TokenizerFile(path=str(path))), [TEXTS[0]], 20)
+    split = encode_texts(read_tokenizer(path), [TEXTS[0]], 20)
     np.testing.assert_array_equal(split.tokens, encode_texts(TOKENIZERS["wordpiece"], [TEXTS[0]], 20).tokens)
 
 
 def test_a_tokenizer_file_that_is_missing_broken_or_without_special_tokens_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no tokenizer file .*none\.json"):
-        read_tokenizer(TokenizerFile(path=str(tmp_path / "none.json")))
+        read_tokenizer(tmp_path / "none.json")
     (tmp_path / "broken.json").write_text("{}")
     with pytest.raises(UsageError, match=r"broken\.json is not a tokenizer\.json"):
-        read_tokenizer(TokenizerFile(path=str(tmp_path / "broken.json")))
+        read_tokenizer(tmp_path / "broken.json")
     plain = Tokenizer(models.WordLevel({"[UNK]": 0, "word": 1}, unk_token="[UNK]"))
     plain.pre_tokenizer = pre_tokenizers.Whitespace()
     with pytest.raises(UsageError, match=r"plain has no padding token \(\[PAD\] or <pad>\)"):
         special_tokens(plain, "plain")
     Tokenizer(models.WordLevel({"[UNK]": 0, "word": 7}, unk_token="[UNK]")).save(str(tmp_path / "gaps.json"))
     with pytest.raises(UsageError, match=r"gaps\.json has gaps in its vocabulary: 2 entries, but indices up to 7"):
-        read_tokenizer(TokenizerFile(path=str(tmp_path / "gaps.json")))
+        read_tokenizer(tmp_path / "gaps.json")

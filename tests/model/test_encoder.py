@@ -185,6 +185,7 @@ def test_layers_drop_different_elements():
 def test_the_number_of_parameters_is_the_papers(norm_position, norm, positions, activation, pairs):
     for layers, scan in ((1, False), (3, True)):
         changes = {"norm_position": norm_position, "norm": norm, "positions": positions, "activation": activation}
+        changes["embedding_norm"] = positions == "learned"
         encoder = jax.eval_shape(lambda: make(**changes, layers=layers, scan_layers=scan, pairs=pairs))  # noqa: B023
         norm_parameters = WIDTH * (2 if norm == "layer" else 1)
         inner, matrices = (24, 3) if activation == "geglu" else (32, 2)

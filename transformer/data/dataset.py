@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from transformer.config.schema import Config, TokenizerFile
+from transformer.config.errors import UsageError
+from transformer.config.schema import Config, PretrainedTokenizer, TokenizerFile, TrainedTokenizer, Transformer
 from transformer.data.cache import cached, content_key
+from transformer.data.pretrained import locate_weights
 from transformer.data.sources import SPLITS, Rows, read_source, source_identity
 from transformer.data.splits import complete_splits, label_order
 from transformer.data.tokenization import SpecialTokens, Split, encode_texts, read_tokenizer, special_tokens, train_tokenizer
@@ -45,12 +47,13 @@ def load_dataset(config: Config, report: Callable[[str], None] = lambda _: None)
 
     Raises UsageError for every fault of the source, its rows, or the tokenizer's file.
     """
-    data, tokenizer = config.data, config.tokenizer
+    data = config.data
     rows_key = [LAYOUT, data.model_dump(mode="json", exclude={"maximum_length"}), source_identity(data)]
-    if isinstance(tokenizer, TokenizerFile):
-        tokenizer_key = content_key(read_tokenizer(tokenizer).to_str())
+    existing = _existing_tokenizer(config, report)
+    if existing is not None:
+        tokenizer_key = content_key(existing.to_str())
     else:
-        tokenizer_key = content_key([rows_key, tokenizer.model_dump(mode="json"), importlib.metadata.version("tokenizers")])
+        tokenizer_key = content_key([rows_key, config.tokenizer.model_dump(mode="json"), importlib.metadata.version("tokenizers")])
     dataset_key = content_key([rows_key, tokenizer_key, importlib.metadata.version("tokenizers"), data.maximum_length])
 
     def write(directory: Path) -> None:
@@ -58,24 +61,40 @@ def load_dataset(config: Config, report: Callable[[str], None] = lambda _: None)
         source = read_source(data, report)
         splits, overlap, notes = complete_splits(source, data)
         labels = label_order(splits, source.label_names)
-        trained = _tokenizer(config, tokenizer_key, splits["train"], report)
+        if isinstance(config.tokenizer, TrainedTokenizer):
+            tokenizer = _trained_tokenizer(config.tokenizer, tokenizer_key, splits["train"], report)
+        else:
+            assert existing is not None
+            tokenizer = existing
         report("tokenizing the texts")
         for name, rows in splits.items():
-            _save(directory, name, rows, labels, trained, data.maximum_length)
-        (directory / "tokenizer.json").write_text(trained.to_str(), encoding="utf-8")
+            _save(directory, name, rows, labels, tokenizer, data.maximum_length)
+        (directory / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
         facts = {"splits": list(splits), "labels": labels, "test_rows_in_train": overlap, "notes": notes}
         (directory / "dataset.json").write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
 
     return _open(cached("datasets", dataset_key, write))
 
 
-def _tokenizer(config: Config, key: str, train: Rows, report: Callable[[str], None]) -> Tokenizer:
-    if isinstance(config.tokenizer, TokenizerFile):
-        tokenizer = read_tokenizer(config.tokenizer)
-        special_tokens(tokenizer, config.tokenizer.path)
-        return tokenizer
-    settings = config.tokenizer
+def _existing_tokenizer(config: Config, report: Callable[[str], None]) -> Tokenizer | None:
+    match config.tokenizer:
+        case TrainedTokenizer():
+            return None
+        case TokenizerFile(path=path):
+            file = Path(path)
+        case PretrainedTokenizer():
+            if not isinstance(config.model, Transformer) or config.model.initialize_from is None:
+                raise UsageError(
+                    "tokenizer.kind=pretrained is the tokenizer of trained weights, and model.initialize_from names none; name some, or "
+                    "train a tokenizer: tokenizer.kind=wordpiece"
+                )
+            file = locate_weights(config.model.initialize_from, report) / "tokenizer.json"
+    tokenizer = read_tokenizer(file)
+    special_tokens(tokenizer, str(file))
+    return tokenizer
 
+
+def _trained_tokenizer(settings: TrainedTokenizer, key: str, train: Rows, report: Callable[[str], None]) -> Tokenizer:
     def write(directory: Path) -> None:
         report(f"training a {settings.kind} tokenizer on {len(train)} texts")
         (directory / "tokenizer.json").write_text(train_tokenizer(settings, train.texts).to_str(), encoding="utf-8")

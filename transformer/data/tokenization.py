@@ -12,7 +12,7 @@ from jaxtyping import Int, Integer
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from transformer.config.errors import UsageError
-from transformer.config.schema import TokenizerFile, TrainedTokenizer
+from transformer.config.schema import TrainedTokenizer
 from transformer.data.sources import Text
 
 UNKNOWN = "[UNK]"
@@ -79,9 +79,11 @@ def special_tokens(tokenizer: Tokenizer, name: str = "the tokenizer") -> Special
     return SpecialTokens(**found)
 
 
-def read_tokenizer(config: TokenizerFile) -> Tokenizer:
-    """An existing tokenizer, as its file has it. Raises UsageError where it is missing or cannot be read."""
-    path = Path(config.path)
+def read_tokenizer(path: Path) -> Tokenizer:
+    """An existing tokenizer, as its file has it, but without settings of padding and truncation: these are the batches' affair.
+
+    Raises UsageError where it is missing or cannot be read.
+    """
     if not path.is_file():
         raise UsageError(f"there is no tokenizer file {path.absolute()}; correct tokenizer.path")
     try:
@@ -93,6 +95,8 @@ def read_tokenizer(config: TokenizerFile) -> Tokenizer:
         raise UsageError(
             f"{path} has gaps in its vocabulary: {tokenizer.get_vocab_size()} entries, but indices up to {last}; renumber them"
         )
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
     return tokenizer
 
 

