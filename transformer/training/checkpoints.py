@@ -19,7 +19,8 @@ import jax.numpy as jnp
 from orbax.checkpoint import v1 as orbax
 
 from transformer.config.errors import RunError
-from transformer.training.step import Parameters, TrainState
+from transformer.training.objective import Parameters
+from transformer.training.step import TrainState
 
 # Each of Orbax's threads logs the traceback of a failed save, on a full disk dozens; `_Explained` tells it once.
 logging.getLogger("absl").setLevel(logging.CRITICAL)

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from transformer.config import schema
 from transformer.training.experiment import Stopwatch, build_experiment, count_parameters
+from transformer.training.initialization import complete_config
 
 TIMED_STEPS = 3
 
@@ -18,6 +19,7 @@ def dry_run(config: schema.Config) -> None:
     """Load data and model, compile and time the step for each shape of batch, and print the figures; writes no run."""
     console = Console()
     stopwatch = Stopwatch()
+    config = complete_config(config, console.print)
     experiment = build_experiment(config, console.print)
     batches, devices = experiment.batches, experiment.mesh.size
     state = experiment.initial()

@@ -17,11 +17,13 @@ from transformer.config.errors import UsageError
 from transformer.data.batching import TrainingBatches
 from transformer.data.dataset import Dataset, load_dataset
 from transformer.training.devices import data_mesh, replicate, split_rows
+from transformer.training.initialization import initialize
 from transformer.training.learning_rates import learning_rate_shares
+from transformer.training.objective import Parameters
 from transformer.training.objectives import Batch, Evaluator, Score, build_objective
 from transformer.training.optimizer import build_optimizer, learning_rate_schedule
 from transformer.training.run import initial_model
-from transformer.training.step import Parameters, StepMetrics, TrainState, Variation, initial_state, make_train_step
+from transformer.training.step import StepMetrics, TrainState, Variation, initial_state, make_train_step
 
 
 class Stopwatch:
@@ -121,6 +123,7 @@ def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Ex
             f"set schedule.warmup_steps={steps // 10} or more training.epochs"
         )
     graph, parameters = initial_model(config, dataset.tokenizer, dataset.labels)
+    parameters = initialize(config, parameters, report)
     rate = learning_rate_schedule(config.schedule, steps)
     shares = learning_rate_shares(config, parameters)
     optimizer = build_optimizer(config, rate, shares)

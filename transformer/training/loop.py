@@ -17,6 +17,7 @@ from transformer.config.errors import RunError
 from transformer.training.checkpoints import Checkpoints, Progress, load_parameters
 from transformer.training.devices import peak_memory
 from transformer.training.experiment import Experiment, Stopwatch, build_experiment, count_parameters
+from transformer.training.initialization import complete_config
 from transformer.training.logging import Logger
 from transformer.training.objectives import Batch, Evaluator, Score, Scores
 from transformer.training.run import Resume, check_directory, create_directory, write_whole
@@ -96,6 +97,7 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
       UsageError: the config, the data or the directory do not fit; nothing was written.
       RunError: the loss is not finite, or the disk is full; the last good checkpoint is kept.
     """
+    config = complete_config(config, _say)
     check_directory(directory, config, resume)
     summary_file = directory / "summary.json"
     if summary_file.exists():
@@ -103,7 +105,7 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
         return finished
     stopwatch = Stopwatch()
     with stopwatch.measure("data"):
-        experiment = build_experiment(config, lambda line: print(line, flush=True))
+        experiment = build_experiment(config, _say)
     evaluator = experiment.evaluator(score)
     create_directory(directory, config, experiment.dataset)
     state = experiment.initial()
@@ -216,6 +218,10 @@ def on_device(experiment: Experiment, start: int) -> Iterator[tuple[Batch, int]]
         waiting = placed
     if waiting is not None:
         yield waiting
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _announce(experiment: Experiment, parameters: dict[str, int], progress: Progress, logger: Logger) -> None:

@@ -12,8 +12,7 @@ from jaxtyping import Array, Float
 from transformer.data.batching import EvaluationBatches
 from transformer.data.dataset import SpecialTokens, Split
 from transformer.training.devices import split_rows
-from transformer.training.objectives.objective import Batch, model_inputs
-from transformer.training.step import Parameters
+from transformer.training.objective import Batch, Parameters, model_inputs
 
 
 def make_predict_step(graph: nnx.GraphDef[nnx.Module]) -> Callable[[Parameters, Batch], Float[Array, "batch classes"]]:

@@ -27,8 +27,8 @@ from transformer.data.tokenization import special_tokens
 from transformer.model.build import build_classifier
 from transformer.training.checkpoints import load_parameters
 from transformer.training.devices import data_mesh, replicate
+from transformer.training.objective import Parameters
 from transformer.training.prediction import Predictor
-from transformer.training.step import Parameters
 
 Resume = Literal["auto", "require", "never"]
 

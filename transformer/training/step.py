@@ -12,10 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from transformer.training.learning_rates import is_frozen
-from transformer.training.objectives.objective import Batch, Objective
-
-Parameters = Any
-"""The model's parameters: the `nnx.State` that `nnx.split` gives, a pytree of float32 arrays."""
+from transformer.training.objective import Batch, Objective, Parameters
 
 
 # JAX builds these two with other leaves than arrays (shapes, shardings, what `lower` knows of its arguments), so tests must not check them.

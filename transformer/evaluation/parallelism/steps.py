@@ -15,10 +15,9 @@ from transformer.evaluation.parallelism.program import read_program
 from transformer.evaluation.parallelism.traffic import traffic
 from transformer.evaluation.parallelism.work_span import work_and_span
 from transformer.model.build import build_classifier
+from transformer.training.objective import Batch, Parameters, model_inputs
 from transformer.training.objectives.classification import classification_loss
-from transformer.training.objectives.objective import Batch, model_inputs
 from transformer.training.prediction import make_predict_step
-from transformer.training.step import Parameters
 
 Mode = Literal["forward", "training"]
 """`forward`: class probabilities. `training`: loss and gradient of every parameter, without dropout and without the optimizer's update."""

@@ -2,9 +2,9 @@
 
 from transformer.config import schema
 from transformer.data.dataset import Dataset
+from transformer.training.objective import Batch, Evaluator, Objective, Score, Scores
 from transformer.training.objectives.classification import ClassificationObjective
 from transformer.training.objectives.contrastive import ContrastiveObjective
-from transformer.training.objectives.objective import Batch, Evaluator, Objective, Score, Scores
 
 __all__ = ["Batch", "Evaluator", "Objective", "Score", "Scores", "build_objective"]
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, Key
 from transformer.config import schema
 from transformer.data.batching import TrainingBatches, batch_shapes
 from transformer.data.dataset import Dataset, SpecialTokens, Split
-from transformer.training.objectives.objective import Batch, Score, Scores, model_inputs
+from transformer.training.objective import Batch, Score, Scores, model_inputs
 from transformer.training.prediction import Predictor
 
 

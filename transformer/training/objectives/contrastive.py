@@ -13,7 +13,7 @@ from transformer.config import schema
 from transformer.data.batching import EvaluationBatches, TrainingBatches, batch_shapes
 from transformer.data.dataset import Dataset, Split
 from transformer.training.devices import split_rows
-from transformer.training.objectives.objective import Batch, Score, Scores, model_inputs
+from transformer.training.objective import Batch, Score, Scores, model_inputs
 
 ROWS_AT_ONCE = 1024
 

@@ -1,4 +1,4 @@
-"""What an objective is; each is a file beside this one."""
+"""What an objective is; each is a file in `objectives/`."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
@@ -13,6 +13,8 @@ from transformer.data.batching import TrainingBatches
 from transformer.data.dataset import Dataset, Split
 
 Batch = dict[str, Any]
+Parameters = Any
+"""The model's parameters: the `nnx.State` that `nnx.split` gives, a pytree of float32 arrays."""
 Scores = dict[str, float]
 Score = Callable[[np.ndarray, np.ndarray], Scores]
 """(class probabilities, labels) -> figures; at least accuracy, macro_f1 and loss."""
@@ -22,10 +24,10 @@ Score = Callable[[np.ndarray, np.ndarray], Scores]
 class Evaluator(Protocol):
     """Measures parameters on a split."""
 
-    def compile(self, parameters: Any) -> None:
+    def compile(self, parameters: Parameters) -> None:
         """Compile now, so that a measurement afterwards holds no compilation."""
 
-    def __call__(self, parameters: Any, split: Split) -> Scores:
+    def __call__(self, parameters: Parameters, split: Split) -> Scores:
         """The figures, at least the one that `training.metric` names."""
 
 

@@ -1,0 +1,130 @@
+"""Start from trained weights: a run of this project, or a model in the Hugging Face layout."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from transformer.config import schema
+from transformer.config.errors import UsageError
+from transformer.config.load import load_config
+from transformer.data.pretrained import locate_weights, read_safetensors
+from transformer.model.hugging_face import read_architecture, read_parameters
+from transformer.model.low_rank import merge_low_rank
+from transformer.training.objective import Parameters
+from transformer.training.run import load_run
+
+ARCHITECTURE = (
+    "width layers heads feed_forward activation norm_position norm norm_epsilon embedding_norm positions maximum_positions token_types "
+    "rotary_base local_rotary_base local_window global_every bias"
+).split()
+"""Settings of `schema.Transformer` that the weights decide."""
+DEFAULTS = ("dropout", "attention_dropout", "pooling", "head")
+"""Settings that come with the weights, and that a config may change."""
+
+
+def complete_config(config: schema.Config, report: Callable[[str], None] = lambda _: None) -> schema.Config:
+    """The config with the architecture and the tokenizer of `model.initialize_from` made explicit; without such, the same.
+
+    Raises:
+      UsageError: the weights cannot be found or read, or the config asks for another architecture or tokenizer than theirs.
+    """
+    model = config.model
+    if not isinstance(model, schema.Transformer) or model.initialize_from is None:
+        return config
+    directory = locate_weights(model.initialize_from, report)
+    theirs = _architecture(model.initialize_from, directory)
+    asked = {name: getattr(model, name) for name in model.model_fields_set}
+    for name in ARCHITECTURE:
+        if name in asked and name in theirs and asked[name] != theirs[name]:
+            raise UsageError(
+                f"model.{name} is {asked[name]}, and the weights of model.initialize_from ({directory}) have {theirs[name]}; "
+                f"leave model.{name} out"
+            )
+    if model.scan_layers:
+        raise UsageError("model.scan_layers does not go with model.initialize_from yet; leave it out")
+    if "tokenizer" in config.model_fields_set and not isinstance(config.tokenizer, schema.PretrainedTokenizer):
+        raise UsageError("weights know the tokens of their own tokenizer only; leave `tokenizer` out, or say tokenizer.kind=pretrained")
+    if theirs.get("positions") == "learned" and config.data.maximum_length > theirs["maximum_positions"]:
+        raise UsageError(
+            f"data.maximum_length {config.data.maximum_length} is more than the {theirs['maximum_positions']} positions that weights in "
+            f"{directory} have learned; set data.maximum_length={theirs['maximum_positions']}"
+        )
+    complete = schema.Transformer.model_validate({**theirs, **asked})
+    return config.model_copy(update={"model": complete, "tokenizer": schema.PretrainedTokenizer()})
+
+
+def _architecture(source: schema.Weights, directory: Path) -> dict[str, Any]:
+    if not isinstance(source, schema.RunWeights):
+        return read_architecture(_hugging_face_config(directory))
+    trained = load_config(directory / "config.yaml")
+    if not isinstance(trained.model, schema.Transformer):
+        raise UsageError(
+            f"the run in {directory} trained a model of kind {trained.model.kind}; only those of kind transformer can be gone on from"
+        )
+    known = {name: getattr(trained.model, name) for name in (*ARCHITECTURE, *DEFAULTS)}
+    if known["positions"] == "learned":
+        known["maximum_positions"] = known["maximum_positions"] or trained.data.maximum_length
+    known["token_types"] = (2 if len(trained.data.text) == 2 else 0) if known["token_types"] is None else known["token_types"]
+    return known
+
+
+def initialize(config: schema.Config, parameters: Parameters, report: Callable[[str], None] = lambda _: None) -> Parameters:
+    """First parameters with the weights of `model.initialize_from` in place of those that were drawn; the others stay.
+
+    From a run come those of the encoder and, where the objective is the same, those of its head too.
+
+    Args:
+      config: a complete one (see `complete_config`).
+
+    Raises:
+      UsageError: the weights do not fit the model.
+    """
+    model = config.model
+    if not isinstance(model, schema.Transformer) or model.initialize_from is None:
+        return parameters
+    directory = locate_weights(model.initialize_from, report)
+    if isinstance(model.initialize_from, schema.RunWeights):
+        found = _run_parameters(directory)
+    else:
+        found = read_parameters(_hugging_face_config(directory), read_safetensors(directory), parameters)
+    if isinstance(config.objective, schema.Classification):
+        # A classifier's last layer belongs to its labels.
+        found.pop("head", None)
+    drawn = nnx.to_pure_dict(parameters)
+    nnx.replace_by_pure_dict(parameters, _over(drawn, found, directory))
+    return parameters
+
+
+def _run_parameters(directory: Path) -> dict[str, Any]:
+    run = load_run(directory)
+    found: dict[str, Any] = nnx.to_pure_dict(run.parameters)
+    low_rank = run.config.model.low_rank if isinstance(run.config.model, schema.Transformer) else None
+    return found if low_rank is None else {**found, "encoder": merge_low_rank(found["encoder"], low_rank)}
+
+
+def _over(drawn: dict[Any, Any], found: dict[Any, Any], directory: Path, prefix: str = "") -> dict[Any, Any]:
+    result = {}
+    for name, value in drawn.items():
+        path = f"{prefix}{name}"
+        if name not in found:
+            result[name] = value
+        elif isinstance(value, dict):
+            result[name] = _over(value, found[name], directory, f"{path}.")
+        elif np.shape(found[name]) != np.shape(value):
+            raise UsageError(f"{path} in {directory} has shape {np.shape(found[name])}, and this model's is {np.shape(value)}")
+        else:
+            result[name] = jnp.asarray(found[name], jnp.float32)
+    return result
+
+
+def _hugging_face_config(directory: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{directory / 'config.json'} cannot be read: {error}") from error
+    return config
