@@ -3,7 +3,7 @@
 
 export PYTHON EXTRAS
 
-.PHONY: train test compare lint docs bench environment lock clean
+.PHONY: train test compare lint docs bench parity peers environment lock clean
 
 train: environment
 	.venv/bin/python train.py configs/quickstart.yaml
@@ -26,9 +26,15 @@ docs: environment
 # The peers (PyTorch, Hugging Face) get an environment of their own, under Python 3.11 where there is one: it has an older JAX, so that this
 # project is measured on two. PEER_PYTHON=/path/to/python chooses another; ARGUMENTS=--help tells what can be measured.
 PEER_PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11)
-bench: environment
-	@PYTHON=$(PEER_PYTHON) EXTRAS=parity sh scripts/set_up.sh .venv-parity
+bench: environment peers
 	.venv/bin/python -m benchmarks $(ARGUMENTS)
+
+# Reads what the other library writes, and has it read what we write.
+parity: peers
+	.venv-parity/bin/python -m pytest tests/parity
+
+peers:
+	@PYTHON=$(PEER_PYTHON) EXTRAS=parity sh scripts/set_up.sh .venv-parity
 
 environment:
 	@sh scripts/set_up.sh
@@ -46,4 +52,4 @@ lock:
 	rm requirements.pins
 
 clean:
-	rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-parity .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
