@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from transformer.config import schema
 from transformer.config.load import load_config
+from transformer.data.cache import cache_directory
 from transformer.data.pretrained import locate_weights, read_safetensors
 from transformer.data.tokenization import encode_texts, read_tokenizer
 from transformer.model.attention import segment_mask, window_mask
@@ -244,12 +245,9 @@ def test_a_model_from_scratch_without_token_types_is_written_as_a_bert(tmp_path)
 
 def test_the_published_minilm_embeds_texts_alike():
     source = load_config(Path(__file__).parents[2] / "configs" / "fine_tune" / "minilm_newsgroups.yaml").model.initialize_from
-    try:
-        directory = locate_weights(source, lambda _: None)
-    except Exception as error:  # no network in tests
-        pytest.skip(
-            f"the weights are not in the cache ({error}); fetch them with train.py configs/fine_tune/minilm_newsgroups.yaml --dry-run"
-        )
+    if not list((cache_directory() / "packages").glob(f"{source.sha256[:16]}-*")):
+        pytest.skip("the weights are not in the cache; python train.py configs/fine_tune/minilm_newsgroups.yaml --dry-run fetches them")
+    directory = locate_weights(source, print)
     texts = ["A query is compared with every key.", "Softmax!", "The values are averaged by the weights, naïve as that may seem to 数学家."]
     tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
     encoded = tokenizer(texts, padding=True, return_tensors="pt")
