@@ -23,6 +23,7 @@ from transformer.evaluation.evaluate import predict_split
 from transformer.evaluation.machine import provenance
 from transformer.evaluation.metrics import scores
 from transformer.training.experiment import count_parameters
+from transformer.training.initialization import complete_config
 from transformer.training.run import abstract_model, write_whole
 
 FLOOR = "TF-IDF + logistic regression"
@@ -83,7 +84,7 @@ def load_rivals(comparison: Comparison, beside: Path) -> dict[str, schema.Config
     rivals = {}
     for name, rival in comparison.rivals.items():
         settings = [*comparison.settings, f"name={comparison.name}/{name}", "training.evaluate_test=false"]
-        rivals[name] = load_config(beside / rival.config, settings)
+        rivals[name] = complete_config(load_config(beside / rival.config, settings))
     first, *others = rivals
     for name in others:
         keys = differing_keys(rivals[first], rivals[name])

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+from flax import nnx
+
+from transformer.config import schema
+from transformer.config.errors import UsageError
+from transformer.config.load import dump_config, load_config
+from transformer.evaluation.metrics import scores
+from transformer.training.experiment import build_experiment
+from transformer.training.initialization import complete_config
+from transformer.training.loop import train
+from transformer.training.run import load_run
+
+
+@pytest.fixture(scope="module")
+def trained(make_config, tmp_path_factory):
+    """A short run of an encoder with settings that are not the default, with low-rank sums in it."""
+    directory = tmp_path_factory.mktemp("runs") / "first"
+    model = {"activation": "geglu", "norm": "rms", "positions": "learned", "embedding_norm": True, "low_rank": {"rank": 2}}
+    train(make_config(model=model, training={"maximum_steps": 3}), directory, score=scores)
+    return directory
+
+
+def from_run(make_config, trained, **changes):
+    """A config that goes on from the run and leaves its architecture out."""
+    plain = make_config(**changes)
+    weights = schema.RunWeights(path=str(trained))
+    model = schema.Transformer.model_validate({"initialize_from": weights, "dropout": 0.5, **changes.get("model", {})})
+    without_tokenizer = {name: getattr(plain, name) for name in plain.model_fields_set - {"tokenizer", "model"}}
+    return schema.Config.model_validate({**without_tokenizer, "model": model})
+
+
+def test_a_run_gives_its_architecture_its_tokenizer_and_its_encoder(make_config, trained):
+    config = complete_config(from_run(make_config, trained))
+    model = config.model
+    assert (model.width, model.layers, model.activation, model.norm, model.positions) == (16, 1, "geglu", "rms", "learned")
+    assert model.maximum_positions == 32
+    assert model.dropout == 0.5
+    assert model.low_rank is None
+    experiment = build_experiment(config, print)
+    run = load_run(trained)
+    assert experiment.dataset.tokenizer.to_str() == run.tokenizer.to_str()
+    ours, theirs = (nnx.to_pure_dict(parameters) for parameters in (experiment.initial().parameters, run.parameters))
+    np.testing.assert_array_equal(ours["encoder"]["embedding"]["tokens"], theirs["encoder"]["embedding"]["tokens"])
+    query, sums = ours["encoder"]["layers"][0]["attention"]["query"], theirs["encoder"]["layers"][0]["attention"]["query"]
+    assert "low_rank" not in query
+    merged = sums["weight"] + 8.0 * sums["low_rank"]["down_weight"] @ sums["low_rank"]["up_weight"]
+    np.testing.assert_allclose(query["weight"], merged, rtol=1e-5, atol=1e-7)
+    assert np.abs(ours["head"]["weight"] - theirs["head"]["weight"]).max() > 0
+
+
+def test_what_is_stored_with_a_run_is_complete_and_resumes(make_config, trained, tmp_path):
+    config = from_run(make_config, trained, training={"maximum_steps": 2})
+    train(config, tmp_path / "run", score=scores)
+    stored = load_config(tmp_path / "run" / "config.yaml")
+    assert stored == complete_config(config)
+    assert complete_config(stored) == stored
+    assert train(config, tmp_path / "run", score=scores)["steps"] == 2
+    lengths = np.arange(1, 9)
+    load_run(tmp_path / "run").predictor(lengths)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"width": 24}}, "model.width is 24, .* have 16; leave model.width out"),
+        ({"data": {"maximum_length": 48}}, "data.maximum_length=32"),
+        ({"model": {"scan_layers": True}}, "scan_layers"),
+    ],
+)
+def test_what_the_weights_cannot_be_is_told(make_config, trained, changes, message):
+    with pytest.raises(UsageError, match=message):
+        complete_config(from_run(make_config, trained, **changes))
+
+
+def test_another_tokenizer_is_refused(make_config, trained):
+    config = from_run(make_config, trained).model_copy(update={"tokenizer": schema.TrainedTokenizer()})
+    with pytest.raises(UsageError, match="leave `tokenizer` out"):
+        complete_config(config)
+
+
+def test_a_recurrent_run_is_refused(make_config, trained, tmp_path):
+    directory = tmp_path / "recurrent"
+    directory.mkdir()
+    stored = load_config(trained / "config.yaml").model_copy(update={"model": schema.Recurrent()})
+    (directory / "config.yaml").write_text(dump_config(stored))
+    with pytest.raises(UsageError, match="kind lstm"):
+        complete_config(from_run(make_config, directory))
