@@ -4,12 +4,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from collections.abc import Callable
 
 import numpy as np
 
 from transformer.config.errors import UsageError, run_command
+from transformer.data.lines import decoded, read_lines
 from transformer.host import make_allocation_cheap
 
 BATCH = 1024
@@ -68,26 +68,11 @@ def main() -> None:
             return
         if sys.stdin.isatty():
             sys.stderr.write("Type a text a line; Ctrl-D ends.\n")
-        for row, lines in _read_lines(sys.stdin.buffer):
+        for row, lines in read_lines(sys.stdin.buffer, BATCH):  # type: ignore[arg-type]  # it is one that is buffered
             _answer_lines(lines, row, pairs, answer)
     except BrokenPipeError:
         # Whoever read the output has seen enough. The interpreter flushes once more at exit: let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _read_lines(stream: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield (number of the first line, lines) for the lines that can be read without waiting, at least one."""
-    pending, row = bytearray(), 1
-    while chunk := stream.read1(1 << 20):  # type: ignore[attr-defined]  # standard input is buffered
-        pending += chunk
-        end = pending.rfind(b"\n", len(pending) - len(chunk)) + 1
-        lines = bytes(pending[:end]).split(b"\n")[:-1]
-        del pending[:end]
-        for start in range(0, len(lines), BATCH):
-            yield row + start, lines[start : start + BATCH]
-        row += len(lines)
-    if pending:
-        yield row, [bytes(pending)]
 
 
 def _answer_lines(lines: list[bytes], first_row: int, pairs: bool, answer: Callable[[list[Text]], None]) -> None:
@@ -95,11 +80,7 @@ def _answer_lines(lines: list[bytes], first_row: int, pairs: bool, answer: Calla
     try:
         for row, line in enumerate(lines, start=first_row):
             where = f"line {row} of standard input"
-            try:
-                text = line.removesuffix(b"\r").decode()
-            except UnicodeDecodeError as error:
-                raise UsageError(f"{where} is not UTF-8 (byte {error.start + 1}); convert the input, or drop that line") from error
-            texts.append(_parse(text, where, pairs))
+            texts.append(_parse(decoded(line, where), where, pairs))
     finally:
         if texts:  # the lines before a bad one are answered
             answer(texts)
