@@ -17,6 +17,16 @@ VARIANTS = {
     "2017": {"norm_position": "post", "activation": "relu"},
     "bert": {"norm_position": "post", "positions": "learned", "embedding_norm": True},
     "modern": {"norm": "rms", "positions": "rotary", "activation": "swiglu"},
+    "modernbert": {
+        "layers": 3,
+        "embedding_norm": True,
+        "positions": "rotary",
+        "activation": "geglu",
+        "bias": False,
+        "local_window": 2,
+        "global_every": 2,
+        "local_rotary_base": 100.0,
+    },
     "scanned": {"positions": "none", "activation": "geglu", "scan_layers": True, "rematerialize": True},
     "bfloat16": {"precision": "bfloat16", "activation": "gelu_tanh"},
     "convolutional": {"kind": "convolutional", "hidden": 12, "kernel_size": 5},
@@ -114,6 +124,51 @@ def test_rotary_positions_tell_distances_only():
     np.testing.assert_allclose(
         states(encoder, (tokens, segments, positions))[0, :5], states(encoder, (tokens, segments, positions + 4))[0, :5], atol=1e-5
     )
+
+
+def test_a_local_layer_sees_its_window_and_every_so_many_th_all_of_its_text():
+    encoder = make("modernbert")
+    batch = rows([[7] * 5, [3, 1, 4, 15, 9, 2, 6]])
+    weights = np.asarray(jax.jit(lambda encoder: encoder.attention_weights(*batch))(encoder))[:, 0]
+    _, segments, positions = (np.asarray(array)[0] for array in batch)
+    same_text = segments[:, None] == segments
+    near = np.abs(positions[:, None] - positions) <= 2
+    for layer, seen in enumerate((same_text, same_text & near, same_text)):
+        assert ((weights[layer] > 0) == seen).all(), layer
+
+
+def test_local_layers_have_their_own_rotary_base():
+    bases = [layer.attention.rotary_base for layer in make("modernbert", rotary_base=5000.0).layers]
+    assert bases == [5000.0, 100.0, 5000.0]
+    assert make("modernbert", local_rotary_base=None).layers[1].attention.rotary_base == 10000.0
+
+
+def test_normalized_embeddings_are_not_scaled_and_need_no_second_norm():
+    encoder = make("modernbert", norm_epsilon=1e-12)
+    tokens, _, positions = rows([FIRST])
+    assert encoder.embedding.tokens[...].std() == pytest.approx(0.02, rel=0.1)
+    np.testing.assert_array_equal(encoder.embedding(tokens, positions), encoder.embedding.tokens[...][tokens])
+    embedded = encoder._embed(tokens, positions, None)
+    np.testing.assert_allclose(embedded.std(axis=-1), 1.0, rtol=1e-5)
+    assert [layer.attention_norm is None for layer in encoder.layers] == [True, False, False]
+    assert [layer.attention_norm is None for layer in make("bert").layers] == [False, False]
+    assert make(positions="learned").embedding_norm is None
+
+
+def test_without_biases_there_is_none():
+    for norm in ("layer", "rms"):
+        paths = [str(path[-1]) for path, _ in jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(nnx.state(make(bias=False, norm=norm))))]
+        assert paths
+        assert not any("bias" in path for path in paths)
+
+
+def test_the_config_says_how_many_positions_and_types_there_are():
+    encoder = make("bert", maximum_positions=30, token_types=3)
+    assert encoder.embedding.positions.shape == (30, WIDTH)
+    assert encoder.embedding.types.shape == (3, WIDTH)
+    assert make("bert", pairs=True).embedding.types.shape == (2, WIDTH)
+    assert make("bert", pairs=True, token_types=0).embedding.types is None
+    assert make("bert").embedding.positions.shape == (LENGTH, WIDTH)
 
 
 def test_scanning_and_rematerialization_change_nothing():

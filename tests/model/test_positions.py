@@ -35,6 +35,14 @@ def test_inner_products_of_rotated_vectors_depend_on_the_distance_only(first, se
     np.testing.assert_allclose(product(first, second), product(first + offset, second + offset), atol=2e-4)
 
 
+def test_the_base_sets_how_fast_the_pairs_turn():
+    x = jax.random.normal(jax.random.key(0), (1, 1, 8, 4))
+    turned = rotate(x, jnp.arange(8)[None], 100.0)
+    # The second of two pairs turns by 100**(-2/4) = 0.1 radian a position.
+    expected = x[0, 0, 7, 1] * np.cos(0.7) - x[0, 0, 7, 3] * np.sin(0.7)
+    np.testing.assert_allclose(turned[0, 0, 7, 1], expected, rtol=1e-4)
+
+
 def test_rotation_keeps_lengths_and_turns():
     x = jax.random.normal(jax.random.key(0), (1, 2, 16, 8))
     turned = rotate(x, jnp.arange(16)[None])

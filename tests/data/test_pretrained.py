@@ -1,0 +1,168 @@
+"""Weights from every kind of place become one directory; what is missing there is named, and pickles are never read."""
+
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from transformer.config.errors import UsageError
+from transformer.config.schema import Config, DirectoryWeights, HubWeights, PackageWeights, RunWeights, TrainedTokenizer
+from transformer.data import packages
+from transformer.data.dataset import load_dataset
+from transformer.data.pretrained import locate_weights, read_safetensors
+from transformer.data.tokenization import encode_texts, train_tokenizer
+
+TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(3, np.float16), "c": np.full(2, 1.5, ml_dtypes.bfloat16)}
+TEXTS = [f"text of number {number} and so on" for number in range(40)]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "config.json").write_text('{"model_type": "bert"}')
+    tokenizer = train_tokenizer(TrainedTokenizer(vocabulary_size=60), TEXTS)
+    tokenizer.enable_padding(length=128)
+    tokenizer.enable_truncation(5)
+    tokenizer.save(str(path / "tokenizer.json"))
+    save_file(TENSORS, path / "model.safetensors")
+    return path
+
+
+def shard(directory: Path) -> None:
+    (directory / "model.safetensors").unlink()
+    names = {name: f"model-{number}-of-3.safetensors" for number, name in enumerate(TENSORS, start=1)}
+    for name, file in names.items():
+        save_file({name: TENSORS[name]}, directory / file)
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+
+
+def package(directory: Path, folder: str = "inside/model") -> tuple[PackageWeights, bytes]:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for path in directory.iterdir():
+            archive.write(path, f"{folder}/{path.name}")
+        archive.writestr(f"{folder}/pytorch_model.bin", b"a pickle")
+    digest = hashlib.sha256(content.getvalue()).hexdigest()
+    return PackageWeights(package="some-model", version="1.0", file="some_model.whl", sha256=digest, folder=folder), content.getvalue()
+
+
+def locate(directory: Path) -> Path:
+    return locate_weights(DirectoryWeights(path=str(directory)), print)
+
+
+def check(directory: Path) -> None:
+    tensors = read_safetensors(directory)
+    assert sorted(tensors) == sorted(TENSORS)
+    assert len(tensors) == 3
+    assert "d" not in tensors
+    for name, tensor in TENSORS.items():
+        assert tensors[name].dtype == tensor.dtype
+        np.testing.assert_array_equal(tensors[name], tensor)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_every_tensor_of_a_directory_is_read(directory: Path, sharded: bool) -> None:
+    if sharded:
+        shard(directory)
+    assert locate(directory) == directory
+    check(directory)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_package_is_unpacked_once_and_its_pickle_never(directory: Path, sharded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if sharded:
+        shard(directory)
+    source, content = package(directory)
+    monkeypatch.setattr(packages, "download", lambda _, path: path.write_bytes(content))
+    found = locate_weights(source, print)
+    check(found)
+    assert {path.name for path in found.iterdir()} == {path.name for path in directory.iterdir()}
+    monkeypatch.setattr(packages, "download", lambda *_: pytest.fail("fetched again"))
+    assert locate_weights(source, print) == found
+
+
+def test_faults_of_a_package_name_the_configs_keys(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, content = package(directory)
+    monkeypatch.setattr(packages, "download", lambda _, path: path.write_bytes(content + b"changed"))
+    with pytest.raises(UsageError, match=r"model\.initialize_from\.sha256"):
+        locate_weights(source, print)
+    monkeypatch.setattr(packages, "download", lambda _, path: path.write_bytes(content))
+    with pytest.raises(UsageError, match=r"no member elsewhere/config\.json; the nearest are inside/model/config\.json"):
+        locate_weights(source.model_copy(update={"folder": "elsewhere"}), print)
+
+
+def test_what_a_directory_lacks_is_named_with_a_remedy(directory: Path) -> None:
+    with pytest.raises(UsageError, match=r"there is no directory .*nowhere; correct model\.initialize_from\.path"):
+        locate(directory / "nowhere")
+    (directory / "tokenizer.json").rename(directory / "away")
+    with pytest.raises(UsageError, match=r"no tokenizer\.json.*AutoTokenizer"):
+        locate(directory)
+    (directory / "away").rename(directory / "tokenizer.json")
+    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
+    with pytest.raises(UsageError, match=r"no model\.safetensors.*pytorch_model\.bin is never read.*pickle.*AutoModel\.from_pretrained"):
+        locate(directory)
+    (directory / "config.json").unlink()
+    with pytest.raises(UsageError, match=r"no config\.json"):
+        locate(directory)
+
+
+def test_a_shard_that_is_missing_or_elsewhere_and_a_broken_file_are_errors(directory: Path) -> None:
+    (directory / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(UsageError, match=r"model\.safetensors is not a safetensors file"):
+        read_safetensors(directory)
+    shard(directory)
+    (directory / "model-2-of-3.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"no model-2-of-3\.safetensors"):
+        locate(directory)
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../a.safetensors"}}))
+    with pytest.raises(UsageError, match="outside its directory"):
+        locate(directory)
+    (directory / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(UsageError, match="weight_map"):
+        locate(directory)
+
+
+def test_a_run_is_told_from_a_model(directory: Path) -> None:
+    with pytest.raises(UsageError, match=r"not a run directory.*kind: directory"):
+        locate_weights(RunWeights(path=str(directory)), print)
+    (directory / "config.yaml").write_text("name: run")
+    assert locate_weights(RunWeights(path=str(directory)), print) == directory
+
+
+def test_without_network_the_hub_is_told_from_a_wrong_name() -> None:
+    with pytest.raises(UsageError, match=r"cannot reach the hub for google-bert/none.*HF_HUB_OFFLINE.*kind=directory"):
+        locate_weights(HubWeights(name="google-bert/none"), print)
+    with pytest.raises(UsageError, match=r"no public model not a name.*initialize_from\.name"):
+        locate_weights(HubWeights(name="not a name"), print)
+
+
+def test_the_tokenizer_of_the_weights_is_used_without_its_padding(directory: Path, tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / f"{label}.txt").write_text("\n".join(f"{text} {label}" for text in TEXTS))
+    files = [{"path": str(tmp_path / f"{label}.txt"), "label": label} for label in ("a", "b")]
+    values = {
+        "name": "test",
+        "data": {
+            "source": {"kind": "files", "train": files},
+            "label": None,
+            "maximum_length": 16,
+        },
+        "tokenizer": {"kind": "pretrained"},
+        "model": {"initialize_from": {"kind": "directory", "path": str(directory)}},
+    }
+    dataset = load_dataset(Config.model_validate(values))
+    assert dataset.tokenizer.padding is None
+    assert dataset.tokenizer.truncation is None
+    trained = train_tokenizer(TrainedTokenizer(vocabulary_size=60), TEXTS)
+    lengths = encode_texts(trained, [f"{text} {label}" for text in TEXTS for label in ("a", "b")], 16).lengths
+    assert dataset.train.lengths.max() == lengths.max() > 5
+    assert set(dataset.train.lengths) <= set(lengths)
+    with pytest.raises(UsageError, match=r"tokenizer\.kind=pretrained.*model\.initialize_from names none"):
+        load_dataset(Config.model_validate(values | {"model": {}}))
