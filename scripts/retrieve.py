@@ -1,0 +1,160 @@
+"""Search documents: a query attends to their titles and reads their texts; JSON lines out."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transformer.config.errors import UsageError, run_command
+from transformer.data.lines import decoded, read_lines
+from transformer.host import make_allocation_cheap
+
+BATCH = 256
+"""Most queries answered before their lines are written."""
+
+DESCRIPTION = """\
+Search documents with a trained encoder, as attention does: a query is compared with every title (the keys), a softmax turns the cosines
+into weights, and the texts (the values) are averaged by these weights. The search is exact: no document is left out.
+
+Documents are a JSON lines file, UTF-8, an object a line: {"id": "1", "title": "...", "text": "..."}. The first call makes their index
+beside the file, FILE.jsonl.index (or where --index says), which can take long; a call that was killed is gone on with by the next one.
+Where the file or the model has changed, the index is made anew.
+
+The query comes from --query, or queries come one a line from standard input (UTF-8). For each, in order, a JSON line goes to standard
+output, the best title first:
+
+  {"query": "wheat", "results": [{"id": "1", "title": "Grain exports", "weight": 0.62, "cosine": 0.71}, ...],
+   "weighted_sum": {"norm": 0.83, "nearest": {"id": "1", "title": "Grain exports", "cosine": 0.94}}}
+
+The weights of all documents sum to 1. The weighted sum has norm 1 where the texts that count say the same, less where they differ;
+`nearest` is the document whose text is nearest to it. --sums keeps the sums themselves.
+"""
+
+EXAMPLES = """\
+examples:
+  python scripts/retrieve.py runs/search --documents news.jsonl --query "wheat exports"
+  python scripts/retrieve.py runs/search --documents news.jsonl < queries.txt > answers.jsonl
+  python scripts/retrieve.py sentence-transformers/all-MiniLM-L6-v2 --documents news.jsonl --query "wheat exports"
+"""
+
+
+def main() -> None:
+    """Answer the query of the command line, or those of standard input."""
+    parser = argparse.ArgumentParser(description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "model",
+        metavar="RUN_DIR_OR_MODEL",
+        help="a run that train.py finished; a directory in the Hugging Face layout (config.json, model.safetensors, tokenizer.json); a "
+        "model on the hub; or a config file, for the weights that its model.initialize_from names",
+    )
+    parser.add_argument("--documents", metavar="FILE.jsonl", type=Path, required=True, help="what is searched")
+    parser.add_argument("--query", metavar="TEXT", help="what is searched for; without it, standard input is read")
+    parser.add_argument("--top", metavar="K", type=_positive, default=10, help="how many titles are told (default: %(default)s)")
+    parser.add_argument("--index", metavar="DIR", type=Path, help="where the index is kept (default: FILE.jsonl.index, beside the file)")
+    parser.add_argument("--sums", metavar="FILE.npy", type=Path, help="write the weighted sums here, a row a query, float32")
+    arguments = parser.parse_args()
+    query = None if arguments.query is None else _checked(arguments.query, "--query")
+    if arguments.sums and not os.access(arguments.sums.absolute().parent, os.W_OK):
+        raise UsageError(f"--sums {arguments.sums}: no directory {arguments.sums.absolute().parent} that may be written to; name another")
+    if not arguments.documents.is_file():
+        raise UsageError(f"there is no file {arguments.documents}; name a JSON lines file with --documents")
+    # JAX is imported only now, so that a mistake on the command line is told at once.
+    from transformer.evaluation.retrieval.index import default_directory, open_index
+    from transformer.evaluation.retrieval.models import open_model
+    from transformer.evaluation.retrieval.search import SearchEngine
+    from transformer.training.devices import use_compilation_cache
+
+    def report(line: str) -> None:
+        sys.stderr.write(line + "\n")
+
+    use_compilation_cache()
+    embedder, temperature = open_model(arguments.model, report)
+    index = open_index(arguments.documents, arguments.index or default_directory(arguments.documents), embedder, report)
+    engine = SearchEngine(index.keys, index.columns, temperature)
+    sums = [np.zeros((0, embedder.width), np.float32)]
+
+    def answer(queries: list[str]) -> None:
+        answers = engine(embedder(queries), arguments.top)
+        nearest, cosines = engine.nearest(answers.sums)
+        for row, text in enumerate(queries):
+            found = zip(answers.documents[row], answers.weights[row], answers.cosines[row], strict=True)
+            results = [_named(index.documents[int(document)], weight=weight, cosine=cosine) for document, weight, cosine in found]
+            nearest_text = _named(index.documents[int(nearest[row])], cosine=cosines[row])
+            weighted_sum = {"norm": _rounded(np.linalg.norm(answers.sums[row])), "nearest": nearest_text}
+            line = json.dumps({"query": text, "results": results, "weighted_sum": weighted_sum}, ensure_ascii=False)
+            sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+        if arguments.sums:
+            sums.append(answers.sums)
+
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # titles may be in any script, whatever the locale
+    try:
+        if query is None:
+            _answer_standard_input(answer)
+        else:
+            answer([query])
+        if arguments.sums:
+            _write_sums(arguments.sums, np.concatenate(sums))
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. The interpreter flushes once more at exit: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _answer_standard_input(answer: Callable[[list[str]], None]) -> None:
+    if sys.stdin.isatty():
+        sys.stderr.write("Type a query a line; Ctrl-D ends.\n")
+    for first, lines in read_lines(sys.stdin.buffer, BATCH):  # type: ignore[arg-type]  # it is one that is buffered
+        queries: list[str] = []
+        try:
+            for row, line in enumerate(lines, start=first):
+                where = f"line {row} of standard input"
+                queries.append(_checked(decoded(line, where), where))
+        finally:
+            if queries:  # the lines before a bad one are answered
+                answer(queries)
+
+
+def _checked(query: str, where: str) -> str:
+    if not query.strip():
+        raise UsageError(f"{where} is empty; write what is searched for")
+    try:
+        query.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{where} is not UTF-8; convert it") from error
+    return query
+
+
+def _named(document: Any, **figures: float) -> dict[str, Any]:
+    return {"id": document.id, "title": document.title, **{name: _rounded(value) for name, value in figures.items()}}
+
+
+def _rounded(value: float) -> float:
+    # Six digits are what float32 holds.
+    return float(f"{value:.6g}")
+
+
+def _write_sums(path: Path, sums: np.ndarray) -> None:
+    beside = path.with_name(path.name + ".partial")
+    try:
+        with beside.open("wb") as file:
+            np.save(file, sums)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UsageError(f"--sums {path}: {error.strerror}; make room, or name another file") from error
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    make_allocation_cheap()
+    run_command(main)

@@ -1,0 +1,155 @@
+"""The index: made once, gone on with where it was stopped, made anew when what it was made of has changed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.evaluation.retrieval.conftest import small_embedder, write_documents
+from transformer.config.errors import RunError, UsageError
+from transformer.evaluation.retrieval import index as index_module
+from transformer.evaluation.retrieval.index import default_directory, open_index
+
+ROOT = Path(__file__).parents[3]
+COUNT, BLOCK = 50, 8
+
+KILLED_INDEXING = """
+import os, signal, sys
+from pathlib import Path
+from tests.evaluation.retrieval.conftest import small_embedder
+from transformer.evaluation.retrieval import index
+
+index.BLOCK = 8
+path = Path(sys.argv[1])
+write, written = index._write_rows, []
+def write_and_die(*arguments):
+    written.append(arguments)
+    if len(written) == 6:  # between the keys and the columns of the third block
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(*arguments)
+index._write_rows = write_and_die
+index.open_index(path, index.default_directory(path), small_embedder(), print)
+"""
+
+
+class Counting:
+    """An embedder that knows how many texts it was given, and may do something first."""
+
+    def __init__(self, embedder, before=lambda texts: None):
+        self.width, self.identity, self._embedder, self._before, self.texts = embedder.width, embedder.identity, embedder, before, 0
+
+    def __call__(self, texts):
+        self._before(texts)
+        self.texts += len(texts)
+        return self._embedder(texts)
+
+
+@pytest.fixture
+def documents(tmp_path, monkeypatch):
+    monkeypatch.setattr(index_module, "BLOCK", BLOCK)
+    write_documents(tmp_path / "documents.jsonl", COUNT)
+    return tmp_path / "documents.jsonl"
+
+
+@pytest.fixture
+def opened(embedder):
+    def open_counting(path, model=embedder, directory=None, before=lambda texts: None):
+        """The index, how many texts were embedded for it, and what was reported."""
+        counting, told = Counting(model, before), []
+        return open_index(path, directory or default_directory(path), counting, told.append), counting.texts, "\n".join(told)
+
+    return open_counting
+
+
+def test_the_vectors_are_those_of_titles_and_texts(documents, opened, embedder):
+    index, _, _ = opened(documents)
+    rows = [json.loads(line) for line in documents.read_text().splitlines()]
+    np.testing.assert_allclose(index.keys, embedder([row["title"] for row in rows]), atol=1e-5)
+    np.testing.assert_allclose(index.columns.T, embedder([row["text"] for row in rows]), atol=1e-5)
+    assert [index.documents[row].title for row in (0, COUNT - 1)] == [rows[0]["title"], rows[-1]["title"]]
+    assert isinstance(index.keys, np.memmap)
+    assert isinstance(index.columns, np.memmap)
+
+
+def test_a_second_call_embeds_nothing(documents, opened):
+    assert opened(documents)[1] == 2 * COUNT
+    assert opened(documents)[1:] == (0, "")
+
+
+def test_killed_in_the_middle_the_next_call_goes_on_from_the_last_whole_block(documents, opened):
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_INDEXING, str(documents)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+    resumed, texts, told = opened(documents)
+    assert texts == 2 * (COUNT - 2 * BLOCK)
+    assert "16 of 50 documents are done" in told
+    whole, _, _ = opened(documents, directory=documents.with_name("another"))
+    np.testing.assert_array_equal(resumed.keys, whole.keys)
+    np.testing.assert_array_equal(resumed.columns, whole.columns)
+
+
+def test_changed_documents_are_indexed_anew_and_the_old_index_stays_readable(documents, opened):
+    old, _, _ = opened(documents)
+    before = np.array(old.keys)
+    write_documents(documents, COUNT - 1)
+    new, texts, told = opened(documents)
+    assert (len(new.documents), texts) == (COUNT - 1, 2 * (COUNT - 1))
+    assert "documents.jsonl has changed since it was indexed" in told
+    np.testing.assert_array_equal(old.keys, before)
+
+
+def test_another_model_indexes_anew(documents, opened):
+    first, _, _ = opened(documents)
+    second, texts, told = opened(documents, small_embedder(seed=1))
+    assert texts == 2 * COUNT
+    assert "made with another model" in told
+    assert np.abs(first.keys - second.keys).max() > 0.01
+
+
+@pytest.mark.parametrize("name", ["keys.npy", "columns.npy", "starts.npy"])
+def test_a_damaged_index_is_made_anew(documents, opened, name):
+    opened(documents)
+    file = default_directory(documents) / name
+    file.write_bytes(file.read_bytes()[:-4])
+    _, texts, told = opened(documents)
+    assert texts == 2 * COUNT
+    assert "missing or cut short" in told
+
+
+def test_half_a_line_of_facts_is_no_index(documents, opened):
+    opened(documents)
+    (default_directory(documents) / "index.json").write_text('{"layout": 1')
+    assert opened(documents)[1] == 2 * COUNT
+
+
+def test_documents_that_change_meanwhile_are_told_and_not_kept(documents, opened):
+    with pytest.raises(RunError, match="changed while it was indexed"):
+        opened(documents, before=lambda texts: write_documents(documents, COUNT, "{word} {row} {other} {other}"))
+    assert opened(documents)[1] == 2 * COUNT
+
+
+def test_a_directory_of_something_else_is_left_alone(documents, opened, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("years of work")
+    with pytest.raises(UsageError, match="is not an index; name another directory with --index"):
+        opened(documents, directory=other)
+    assert [path.name for path in other.iterdir()] == ["thesis.txt"]
+
+
+def test_a_place_that_cannot_be_written_is_told(documents, opened, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"cannot be written.*--index DIR"):
+        opened(documents, directory=tmp_path / "file" / "index")

@@ -1,0 +1,59 @@
+"""Recall and nDCG of rankings whose figures are known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.evaluation.retrieval.conftest import WORDS
+from transformer.evaluation.retrieval import quality
+from transformer.evaluation.retrieval.quality import bm25_scores, embedder_scores, retrieval_quality
+
+CLASSES = np.array([0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])
+
+
+def blocks(scores, size=2):
+    return (scores[start : start + size] for start in range(0, len(scores), size))
+
+
+def test_a_perfect_ranking_has_all_that_can_be_had():
+    asked = np.array([0, 1, 1])
+    measured = retrieval_quality(blocks((asked[:, None] == CLASSES).astype(np.float32)), asked, CLASSES)
+    assert measured.ndcg == pytest.approx(1)
+    assert measured.recall == measured.highest_recall
+    assert measured.recall[10] == pytest.approx((1 + 10 / 12 + 10 / 12) / 3)
+    assert measured.recall[100] == 1
+
+
+def test_one_right_document_at_a_known_rank():
+    scores = -np.arange(15, dtype=np.float32)[None]
+    classes = np.zeros(15, np.int64)
+    classes[3] = 1
+    measured = retrieval_quality(blocks(scores), np.array([1]), classes)
+    assert measured.ndcg == pytest.approx(1 / math.log2(3 + 2))
+    assert measured.recall == {10: 1.0, 100: 1.0}
+    classes = np.roll(classes, 10)
+    assert retrieval_quality(blocks(scores), np.array([1]), classes).recall == {10: 0.0, 100: 1.0}
+
+
+def test_blocks_of_any_size_give_the_same(monkeypatch):
+    scores = np.random.default_rng(0).standard_normal((7, 15)).astype(np.float32)
+    asked = np.array([0, 1, 0, 1, 1, 0, 0])
+    whole = retrieval_quality(blocks(scores, 7), asked, CLASSES)
+    cut = retrieval_quality(blocks(scores, 3), asked, CLASSES)
+    assert (cut.ndcg, cut.recall[10]) == pytest.approx((whole.ndcg, whole.recall[10]))
+
+
+def test_bm25_ranks_rare_words_above_common_ones_and_knows_no_others():
+    documents = ["the wheat", "oil wheat", "oil price", "oil rate", "oil bank"]
+    (scores,) = bm25_scores(documents, ["wheat oil", "unheard words", ""])
+    assert scores[0].argmax() == 1
+    assert scores[0, 0] > scores[0, 2]
+    assert not scores[1:].any()
+
+
+def test_scores_of_vectors_rank_a_text_above_others_for_itself(embedder, monkeypatch):
+    monkeypatch.setattr(quality, "QUERIES_AT_ONCE", 5)
+    scores = np.concatenate(list(embedder_scores(embedder, WORDS, WORDS)))
+    assert scores.shape == (16, 16)
+    assert scores.argmax(axis=1).tolist() == list(range(16))

@@ -1,0 +1,110 @@
+"""Where an embedder comes from: a finished run, or weights in the Hugging Face layout."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Key
+
+from transformer.config import schema
+from transformer.config.errors import UsageError
+from transformer.config.load import load_config
+from transformer.data.pretrained import locate_weights, read_safetensors
+from transformer.data.tokenization import read_tokenizer
+from transformer.evaluation.retrieval.embedding import Embedder, EncoderEmbedder
+from transformer.model.encoder import Encoder
+from transformer.model.hugging_face import read_architecture, read_parameters
+from transformer.model.sentence_embedder import SentenceEmbedder
+from transformer.training.devices import data_mesh, replicate
+from transformer.training.run import Run, load_run
+
+LONGEST = 512
+"""Most tokens of a text that weights without a config of this project are given."""
+
+
+def open_model(name: str, report: Callable[[str], None]) -> tuple[Embedder, float]:
+    """The embedder of a model, and the temperature of its cosines: that of its contrastive training, or of such a training's default.
+
+    Args:
+        name: a run directory; a directory in the Hugging Face layout; a config file, for the weights of its `model.initialize_from`; or,
+            where nothing of that name lies here, a model on the hub.
+
+    Raises:
+      UsageError: there is no such model, or it cannot be read.
+    """
+    path = Path(name).expanduser()
+    temperature = schema.Contrastive().temperature
+    if path.is_file():
+        return _embed_weights_of_config(path, report), temperature
+    if (path / "config.json").is_file():
+        return embed_weights(schema.DirectoryWeights(path=str(path)), LONGEST, schema.Batching(), report), temperature
+    if path.exists() or not _may_be_on_the_hub(name):
+        run = load_run(path)
+        objective = run.config.objective
+        return embed_run(run), objective.temperature if isinstance(objective, schema.Contrastive) else temperature
+    return embed_weights(schema.HubWeights(name=name), LONGEST, schema.Batching(), report), temperature
+
+
+def embed_run(run: Run) -> Embedder:
+    """The embedder of a finished run's encoder, whatever it was trained for."""
+    return EncoderEmbedder(
+        run.graph,
+        run.parameters,
+        run.tokenizer,
+        settings=run.config.model.model_dump(mode="json"),
+        batching=run.config.batching,
+        maximum_length=run.config.data.maximum_length,
+        mesh=run.mesh,
+    )
+
+
+def embed_weights(source: schema.Weights, maximum_length: int, batching: schema.Batching, report: Callable[[str], None]) -> Embedder:
+    """The embedder of weights in the Hugging Face layout, or of a run.
+
+    Texts are cut to `maximum_length` tokens, or to as many as the weights have positions for.
+    """
+    directory = locate_weights(source, report)
+    if isinstance(source, schema.RunWeights):
+        return embed_run(load_run(directory))
+    try:
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{directory / 'config.json'} is not JSON: {error}; fetch it again") from error
+    settings = schema.Transformer.model_validate(read_architecture(config))
+    tokenizer = read_tokenizer(directory / "tokenizer.json")
+    length = min(maximum_length, settings.maximum_positions or maximum_length)
+
+    def model(key: Key[Array, ""]) -> nnx.Module:
+        size = tokenizer.get_vocab_size()
+        return SentenceEmbedder(Encoder(settings, vocabulary_size=size, maximum_length=length, pairs=False, rngs=nnx.Rngs(key)))
+
+    graph, parameters = nnx.split(nnx.eval_shape(lambda: model(jax.random.key(0))))
+    found = jax.tree.map(jnp.asarray, read_parameters(config, read_safetensors(directory), parameters))
+    nnx.replace_by_pure_dict(parameters, found)
+    mesh = data_mesh(batching.row_multiple)
+    return EncoderEmbedder(
+        graph,
+        replicate(parameters, mesh),
+        tokenizer,
+        settings=settings.model_dump(mode="json"),
+        batching=batching,
+        maximum_length=length,
+        mesh=mesh,
+    )
+
+
+def _embed_weights_of_config(path: Path, report: Callable[[str], None]) -> Embedder:
+    config = load_config(path)
+    if not isinstance(config.model, schema.Transformer) or config.model.initialize_from is None:
+        raise UsageError(
+            f"{path} names no weights: it has no model.initialize_from; train it with python train.py {path}, and name the run directory"
+        )
+    return embed_weights(config.model.initialize_from, config.data.maximum_length, config.batching, report)
+
+
+def _may_be_on_the_hub(name: str) -> bool:
+    # Hub names are `organization/name`. A run directory that was misspelled is more likely the longer the path.
+    return name.count("/") == 1 and not name.startswith(("runs/", ".", "/", "~"))
