@@ -34,6 +34,8 @@ class File(Section):
     """Local path, any fsspec address, or (in a package) the member's path. `outer.tar.gz!inner.txt` reads inside a nested archive."""
     label: str | None = None
     """Label of every row of this file, where the label is the file and not a column."""
+    encoding: str | None = None
+    """Character encoding of this file, where it is not that of the others."""
 
 
 class Files(Section):
@@ -52,7 +54,7 @@ class Files(Section):
     skip_rows: NonNegativeInt = 0
     """Rows of a csv or tsv file, after the header, that are not data."""
     encoding: str = "utf-8"
-    """Character encoding of csv, tsv and text files."""
+    """Character encoding of csv, tsv, JSON lines, text and document files."""
 
 
 class FilesSource(Files):
@@ -116,7 +118,7 @@ class Data(Section):
     deduplicate: bool = False
     """Drop rows whose text stood before, ahead of any split."""
     maximum_length: Annotated[int, Field(ge=4)] = 256
-    """Longest text in tokens, special tokens included; longer texts are cut."""
+    """Longest text in tokens, special tokens included; longer texts are cut, or, where their tokens are what is learned, split."""
 
 
 class TrainedTokenizer(Section):
@@ -297,7 +299,9 @@ class Transformer(Encoder):
         if self.positions == "sinusoidal" and self.width % 2:
             raise ValueError(f"sinusoidal positions need an even width, not {self.width}")
         if self.scan_layers and (self.local_window is not None or (self.embedding_norm and self.norm_position == "pre")):
-            raise ValueError("scan_layers needs layers that are all alike, which local_window, and embedding_norm with pre-norm, do not give")
+            raise ValueError(
+                "scan_layers needs layers that are all alike, which local_window, and embedding_norm with pre-norm, do not give"
+            )
         return self
 
 
@@ -494,8 +498,32 @@ class Config(Section):
                 f"batching.tokens {self.batching.tokens} holds fewer than batching.row_multiple {self.batching.row_multiple} rows of "
                 f"data.maximum_length {self.data.maximum_length}; set batching.tokens={least_tokens}"
             )
+        positions = self.model.maximum_positions if isinstance(self.model, Transformer) else None
+        if positions is not None and positions < self.data.maximum_length:
+            raise ValueError(
+                f"data.maximum_length {self.data.maximum_length} is more than model.maximum_positions {positions}; "
+                f"set data.maximum_length={positions}"
+            )
         if self.training.maximum_steps is not None and self.schedule.warmup_steps >= self.training.maximum_steps:
             raise ValueError(
                 f"schedule.warmup_steps {self.schedule.warmup_steps} is not below training.maximum_steps {self.training.maximum_steps}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _objective_fits(self) -> "Config":
+        if not isinstance(self.objective, Classification) and self.training.metric == "macro_f1":
+            raise ValueError(
+                f"training.metric macro_f1 needs classes, which objective.kind={self.objective.kind} has not; set training.metric=loss"
+            )
+        if isinstance(self.objective, MaskedLanguageModel):
+            if not isinstance(self.model, Transformer):
+                raise ValueError(
+                    f"objective.kind=masked_language_model trains a Transformer's encoder, not one of kind {self.model.kind}; "
+                    "set model.kind=transformer"
+                )
+            if len(self.data.text) == 2:
+                raise ValueError(
+                    f"objective.kind=masked_language_model reads one text a row, not a pair; set data.text=[{self.data.text[0]}]"
+                )
         return self

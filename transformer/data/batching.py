@@ -4,7 +4,7 @@ The batch of a step is a function of (split, shapes, seed, step) and of nothing 
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 Batch = dict[str, np.ndarray]
 """`tokens`, `segments` (0 is padding, 1 is text), `positions` [rows, length] int32; for pairs also `types` (1 in the second text);
-`labels` [rows] int32; `weights` [rows] float32, 0 for rows that only fill the shape."""
+`labels` [rows] int32; `weights` [rows] float32, 0 for rows that only fill the shape. See `packing.py` for rows of several texts."""
 
 Shapes = tuple[tuple[int, int], ...]
 """The (rows, length) that batches may have, by growing length."""
@@ -53,10 +53,11 @@ def batch_shapes(lengths: Int[np.ndarray, " examples"], batching: Batching, maxi
         if first[last]:
             last = int(first[last]) - 1
             chosen.append(int(limits[last]))
-    return tuple((_rows(length, batching), length) for length in reversed(chosen))
+    return tuple((rows_of_length(length, batching), length) for length in reversed(chosen))
 
 
-def _rows(length: int, batching: Batching) -> int:
+def rows_of_length(length: int, batching: Batching) -> int:
+    """How many rows of this length a batch has: those that the budget holds, a multiple of `row_multiple`."""
     return max(batching.tokens // length // batching.row_multiple, 1) * batching.row_multiple
 
 
@@ -72,18 +73,21 @@ class TrainingBatches:
         first = self._draw(0)
         self.steps_per_epoch = len(first)
         self.mean_examples = len(split) / len(first)
-        """Mean number of real rows a batch."""
+        """Mean number of texts a batch."""
         self._real, self._computed = int(self._lengths.sum()), sum(_tokens(shapes, batch) for batch in first)
 
     def _draw(self, epoch: int) -> "list[PlannedBatch]":
         bits = np.random.Philox(np.random.SeedSequence([self._seed, epoch]))
-        batches = _plan(_permutation(bits, len(self._split)), self._lengths, self.shapes, bits)
-        return [batches[index] for index in _permutation(bits, len(batches))]
+        batches = self._compose(bits)
+        return [batches[index] for index in permutation(bits, len(batches))]
+
+    def _compose(self, bits: np.random.Philox) -> "Sequence[PlannedBatch]":
+        return _plan(permutation(bits, len(self._split)), self._lengths, self.shapes, bits)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0 over all epochs."""
         epoch, index = divmod(step, self.steps_per_epoch)
-        return _gather(self._split, self._padding, self.shapes, self._plan(epoch)[index])
+        return self._plan(epoch)[index].gather(self._split, self._padding, self.shapes)
 
     def tokens(self, stop: int) -> tuple[int, int]:
         """Tokens in the steps before `stop`: real ones, and all that are computed, padding included."""
@@ -118,7 +122,7 @@ class EvaluationBatches:
 
     def _batch(self, index: int) -> tuple[Batch, Int[np.ndarray, " rows"]]:
         planned = self._plan[index]
-        return _gather(self._split, self._padding, self.shapes, planned), planned.examples
+        return planned.gather(self._split, self._padding, self.shapes), planned.examples
 
 
 @dataclass(frozen=True)
@@ -127,8 +131,29 @@ class PlannedBatch:
 
     shape: int
     """Index of its shape."""
-    examples: Int[np.ndarray, " rows"]
-    """Indices of its examples, -1 for rows that fill it."""
+    examples: Int[np.ndarray, " examples"]
+    """Indices of its examples, one a row, -1 for rows that fill it."""
+
+    def gather(self, split: Split, padding: int, shapes: Shapes) -> Batch:
+        """The batch's arrays."""
+        length = shapes[self.shape][1]
+        filled = self.examples >= 0
+        examples = np.where(filled, self.examples, 0)
+        starts = split.offsets[examples]
+        lengths = np.where(filled, split.offsets[examples + 1] - starts, 0)[:, None]
+        columns = np.arange(length)
+        inside: Bool[np.ndarray, "rows length"] = columns < lengths
+        tokens = np.take(split.tokens, starts[:, None] + columns, mode="clip") if len(split.tokens) else np.zeros(inside.shape)
+        batch = {
+            "tokens": np.where(inside, tokens, padding).astype(np.int32),
+            "segments": inside.astype(np.int32),
+            "positions": np.where(inside, columns, 0).astype(np.int32),
+            "labels": np.where(filled, split.labels[examples], 0).astype(np.int32),
+            "weights": filled.astype(np.float32),
+        }
+        if split.pair_starts is not None:
+            batch["types"] = (inside & (columns >= split.pair_starts[examples][:, None])).astype(np.int32)
+        return batch
 
 
 def _plan(
@@ -147,7 +172,7 @@ def _plan(
         count = (end - begin) // rows * rows
         examples = order[begin : begin + count]
         if bits is not None:
-            examples = examples[_permutation(bits, count)]
+            examples = examples[permutation(bits, count)]
         batches += [PlannedBatch(shape, part) for part in examples.reshape(-1, rows)]
         begin += count
     if left := len(order) - begin:
@@ -156,7 +181,8 @@ def _plan(
     return batches
 
 
-def _permutation(bits: np.random.Philox, size: int) -> Int[np.ndarray, " size"]:
+def permutation(bits: np.random.Philox, size: int) -> Int[np.ndarray, " size"]:
+    """The numbers from 0 to below `size` in a random order."""
     # Sorted raw bits, because NumPy may change how its generators draw a permutation from them.
     return np.argsort(bits.random_raw(size), kind="stable")
 
@@ -164,27 +190,6 @@ def _permutation(bits: np.random.Philox, size: int) -> Int[np.ndarray, " size"]:
 def _tokens(shapes: Shapes, batch: PlannedBatch) -> int:
     rows, length = shapes[batch.shape]
     return rows * length
-
-
-def _gather(split: Split, padding: int, shapes: Shapes, planned: PlannedBatch) -> Batch:
-    length = shapes[planned.shape][1]
-    filled = planned.examples >= 0
-    examples = np.where(filled, planned.examples, 0)
-    starts = split.offsets[examples]
-    lengths = np.where(filled, split.offsets[examples + 1] - starts, 0)[:, None]
-    columns = np.arange(length)
-    inside: Bool[np.ndarray, "rows length"] = columns < lengths
-    tokens = np.take(split.tokens, starts[:, None] + columns, mode="clip") if len(split.tokens) else np.zeros(inside.shape)
-    batch = {
-        "tokens": np.where(inside, tokens, padding).astype(np.int32),
-        "segments": inside.astype(np.int32),
-        "positions": np.where(inside, columns, 0).astype(np.int32),
-        "labels": np.where(filled, split.labels[examples], 0).astype(np.int32),
-        "weights": filled.astype(np.float32),
-    }
-    if split.pair_starts is not None:
-        batch["types"] = (inside & (columns >= split.pair_starts[examples][:, None])).astype(np.int32)
-    return batch
 
 
 def _prefetched(make: Callable[[int], T], start: int, stop: int) -> Iterator[T]:

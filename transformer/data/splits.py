@@ -11,18 +11,19 @@ from transformer.config.schema import Data
 from transformer.data.sources import Rows, Source
 
 
-def complete_splits(source: Source, data: Data) -> tuple[dict[str, Rows], int, list[str]]:
+def complete_splits(source: Source, data: Data, *, labelled: bool = True) -> tuple[dict[str, Rows], int, list[str]]:
     """The splits of the source, with test and validation split off where it has none; how many test rows have a text that also stands
     among the training rows (those included that become validation); and what a person should know about the rows.
 
-    Raises UsageError for an empty split, and for a class with one example where a split must take from that class.
+    Raises UsageError for an empty split, and for a class with one example (or a single text) where a split must take from it.
     """
     splits, notes = dict(source.splits), []
     for name, rows in splits.items():
         if rows.blank:
             notes.append(f"{rows.blank} blank {'row' if rows.blank == 1 else 'rows'} of {name} left out")
         if not rows:
-            raise UsageError(f"split {name} is empty: data.source.{name} has no row with a text and a label; correct or remove it")
+            needed = "a text and a label" if labelled else "a text"
+            raise UsageError(f"split {name} is empty: data.source.{name} has no row with {needed}; correct or remove it")
     if data.deduplicate:
         for name, rows in splits.items():
             splits[name] = _without_duplicates(rows)
@@ -33,8 +34,8 @@ def complete_splits(source: Source, data: Data) -> tuple[dict[str, Rows], int, l
         if name not in splits and fraction:
             kept, taken = stratified_split(splits["train"].labels, fraction, data.split_seed, name)
             splits["train"], splits[name] = splits["train"].take(kept.tolist()), splits["train"].take(taken.tolist())
-            total = len(kept) + len(taken)
-            notes.append(f"{name} split off train: {len(taken)} of {total} rows, stratified, data.split_seed={data.split_seed}")
+            total, how = len(kept) + len(taken), ", stratified" if labelled else ""
+            notes.append(f"{name} split off train: {len(taken)} of {total} rows{how}, data.split_seed={data.split_seed}")
         if name == "test" and "test" in splits:
             texts = set(splits["train"].texts)
             overlap = sum(text in texts for text in splits["test"].texts)
@@ -49,6 +50,8 @@ def stratified_split(
     Depends on nothing but its arguments. Raises UsageError for a class with one example.
     """
     counts = Counter(labels)
+    if len(labels) == 1:
+        raise UsageError(f"cannot split {name} off a single training row; give the source a {name} split, or set data.{name}_fraction=0")
     if single := sorted(repr(label) for label, count in counts.items() if count == 1):
         raise UsageError(
             f"cannot split {name} off the training rows, stratified by label: one example alone in class {', '.join(single)}; add examples "

@@ -1,6 +1,8 @@
 """Tokenizers: trained on the training split, or read from a `tokenizer.json`; and texts as flat arrays of tokens."""
 
+import json
 import re
+import string
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Integer
+from jaxtyping import Bool, Int, Integer
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from transformer.config.errors import UsageError
@@ -18,8 +20,9 @@ from transformer.data.sources import Text
 UNKNOWN = "[UNK]"
 SPECIAL = ["[PAD]", UNKNOWN, "[CLS]", "[SEP]", "[MASK]"]
 SPACE = "▁"  # what the Metaspace pre-tokenizer writes for a space
+BYTE_LEVEL_SPACE = "Ġ"  # what the ByteLevel pre-tokenizer writes for it
 ENDLESS_WORD = re.compile(r"\S{256}")
-CHARACTERS_TO_TRAIN_ON = 100_000
+CHARACTERS_AT_ONCE = 100_000
 CHARACTERS_PER_TOKEN = 64
 TEXTS_AT_ONCE = 4096
 BYTES = 256
@@ -154,10 +157,53 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[Text], maximum_length: in
     tokenizer.no_truncation()
     return Split(
         tokens=np.concatenate(tokens),
-        offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
+        offsets=_offsets(lengths),
         labels=np.zeros(len(texts), np.int32),
         pair_starts=np.asarray(starts, np.int32) if pairs else None,
     )
+
+
+def encode_pieces(tokenizer: Tokenizer, texts: Sequence[Text], maximum_length: int) -> Split:
+    """Texts as tokens, those longer than the maximum length split into pieces that follow each other, labels all 0.
+
+    Every piece has the special tokens that a text has, and all but a text's last are full; nothing is lost.
+    """
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(maximum_length)
+    tokens, lengths = [np.zeros(0, np.int32)], []
+    for begin in range(0, len(texts), TEXTS_AT_ONCE):
+        for encoding in tokenizer.encode_batch_fast(texts[begin : begin + TEXTS_AT_ONCE]):
+            for piece in (encoding, *encoding.overflowing):
+                tokens.append(np.asarray(piece.ids, np.int32))
+                lengths.append(len(piece.ids))
+    tokenizer.no_truncation()
+    return Split(tokens=np.concatenate(tokens), offsets=_offsets(lengths), labels=np.zeros(len(lengths), np.int32))
+
+
+def _offsets(lengths: list[int]) -> Int[np.ndarray, " boundaries"]:
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+
+
+def continuing_tokens(tokenizer: Tokenizer) -> Bool[np.ndarray, " vocabulary"]:
+    """Which entries of the vocabulary go on with the word of the token before them.
+
+    In WordPiece they begin with `##`. Elsewhere they are those without the sign of a space in front (`▁` or `Ġ`), save for punctuation; a
+    vocabulary without such signs, as of characters, does not tell words, and each token is one.
+    """
+    kind: str = json.loads(tokenizer.to_str())["model"]["type"]
+    vocabulary = tokenizer.get_vocab()
+    added = tokenizer.get_added_tokens_decoder()
+    continues = np.zeros(tokenizer.get_vocab_size(), bool)
+    spaces = (SPACE, BYTE_LEVEL_SPACE)
+    marked = any(token.startswith(spaces) for token in vocabulary)
+    for token, index in vocabulary.items():
+        if index in added:
+            continue
+        if kind == "WordPiece":
+            continues[index] = token.startswith("##")
+        else:
+            continues[index] = marked and not token.startswith((*spaces, *string.punctuation))
+    return continues
 
 
 def _parts(texts: Sequence[Text]) -> Iterator[str]:
@@ -168,7 +214,8 @@ def _parts(texts: Sequence[Text]) -> Iterator[str]:
 def _trainable(texts: Sequence[Text]) -> Iterator[str]:
     # Trainers take time that grows with the square of a word's length: a megabyte without a space would take minutes.
     for part in _parts(texts):
-        yield ENDLESS_WORD.sub(r"\g<0> ", part[:CHARACTERS_TO_TRAIN_ON])
+        for begin in range(0, len(part), CHARACTERS_AT_ONCE):
+            yield ENDLESS_WORD.sub(r"\g<0> ", part[begin : begin + CHARACTERS_AT_ONCE])
 
 
 def _cut(text: Text, characters: int) -> Text:

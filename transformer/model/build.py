@@ -13,6 +13,7 @@ from transformer.model.encoder import Encoder
 from transformer.model.heads import HiddenLayer, LanguageModelHead
 from transformer.model.masked_language_model import MaskedLanguageModel
 from transformer.model.recurrent import RecurrentEncoder
+from transformer.model.sentence_embedder import SentenceEmbedder
 
 
 def build_classifier(
@@ -25,16 +26,10 @@ def build_classifier(
         pairs: whether a text is a pair, whose parts `types` tell apart.
     """
     rngs = nnx.Rngs(key)
-    encoder: AnyEncoder
+    encoder = _build_encoder(config, vocabulary_size=vocabulary_size, maximum_length=maximum_length, pairs=pairs, rngs=rngs)
     hidden = None
-    match config:
-        case schema.Transformer():
-            encoder = Encoder(config, vocabulary_size=vocabulary_size, maximum_length=maximum_length, pairs=pairs, rngs=rngs)
-            hidden = None if config.head == "linear" else partial(HiddenLayer, config.head, config=config, rngs=rngs)
-        case schema.Recurrent():
-            encoder = RecurrentEncoder(config, vocabulary_size=vocabulary_size, maximum_length=maximum_length, pairs=pairs, rngs=rngs)
-        case schema.Convolutional():
-            encoder = ConvolutionalEncoder(config, vocabulary_size=vocabulary_size, maximum_length=maximum_length, pairs=pairs, rngs=rngs)
+    if isinstance(config, schema.Transformer) and config.head != "linear":
+        hidden = partial(HiddenLayer, config.head, config=config, rngs=rngs)
     return Classifier(
         encoder,
         classes=classes,
@@ -53,3 +48,21 @@ def build_masked_language_model(
     rngs = nnx.Rngs(key)
     encoder = Encoder(config, vocabulary_size=vocabulary_size, maximum_length=maximum_length, pairs=pairs, rngs=rngs)
     return MaskedLanguageModel(encoder, LanguageModelHead(config, vocabulary_size=vocabulary_size, rngs=rngs))
+
+
+def build_sentence_embedder(
+    config: schema.Model, *, vocabulary_size: int, maximum_length: int, pairs: bool, key: Key[Array, ""]
+) -> SentenceEmbedder:
+    """The encoder that `config` describes, as one that makes a text a vector; arguments as of `build_classifier`."""
+    rngs = nnx.Rngs(key)
+    return SentenceEmbedder(_build_encoder(config, vocabulary_size=vocabulary_size, maximum_length=maximum_length, pairs=pairs, rngs=rngs))
+
+
+def _build_encoder(config: schema.Model, *, vocabulary_size: int, maximum_length: int, pairs: bool, rngs: nnx.Rngs) -> AnyEncoder:
+    match config:
+        case schema.Transformer():
+            return Encoder(config, vocabulary_size=vocabulary_size, maximum_length=maximum_length, pairs=pairs, rngs=rngs)
+        case schema.Recurrent():
+            return RecurrentEncoder(config, vocabulary_size=vocabulary_size, maximum_length=maximum_length, pairs=pairs, rngs=rngs)
+        case schema.Convolutional():
+            return ConvolutionalEncoder(config, vocabulary_size=vocabulary_size, maximum_length=maximum_length, pairs=pairs, rngs=rngs)

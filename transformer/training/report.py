@@ -6,14 +6,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+FIGURES = (("accuracy", "accuracy", ".2%"), ("macro_f1", "macro-F1", ".4f"), ("perplexity", "perplexity", ".2f"), ("loss", "loss", ".4f"))
+"""What is shown of a split's scores, where it is there: its name, what it is called, and its digits."""
+
 
 def show_summary(summary: dict[str, Any], directory: Path) -> None:
     """Print the figures of a finished run."""
     figures = Table.grid(padding=(0, 2))
     for split in ("test", "validation"):
-        if summary[split] is not None:
-            figures.add_row(f"{split} accuracy", f"{summary[split]['accuracy']:.2%}")
-            figures.add_row(f"{split} macro-F1", f"{summary[split]['macro_f1']:.4f}")
+        scores = summary[split] or {}
+        for name, shown, digits in FIGURES:
+            if name in scores and (name != "loss" or "macro_f1" not in scores):
+                figures.add_row(f"{split} {shown}", f"{scores[name]:{digits}}")
     seconds, tokens = summary["seconds"], summary["tokens"]
     figures.add_row("best step", f"{summary['best_step']} of {summary['steps']}")
     figures.add_row(

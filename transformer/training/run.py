@@ -24,7 +24,7 @@ from transformer.config.load import differing_keys, dump_config, load_config
 from transformer.data.batching import batch_shapes
 from transformer.data.dataset import Dataset, SpecialTokens
 from transformer.data.tokenization import special_tokens
-from transformer.model.build import build_classifier
+from transformer.model.build import build_classifier, build_masked_language_model, build_sentence_embedder
 from transformer.training.checkpoints import load_parameters
 from transformer.training.devices import data_mesh, replicate
 from transformer.training.objective import Parameters
@@ -110,7 +110,7 @@ def _environment() -> dict[str, Any]:
 
 def abstract_model(config: schema.Config, tokenizer: Tokenizer, labels: list[str]) -> tuple[nnx.GraphDef[nnx.Module], Parameters]:
     """The model's structure and the shapes of its parameters, without any memory for them."""
-    model: nnx.Module = nnx.eval_shape(lambda: _classifier(config, tokenizer, labels, jax.random.key(0)))
+    model: nnx.Module = nnx.eval_shape(lambda: _build(config, tokenizer, labels, jax.random.key(0)))
     graph, parameters = nnx.split(model)
     return graph, parameters
 
@@ -119,24 +119,30 @@ def initial_model(config: schema.Config, tokenizer: Tokenizer, labels: list[str]
     """The model's structure and its first parameters, a function of the config and its seed."""
     graph, _ = abstract_model(config, tokenizer, labels)
     # One compiled program, the same for every seed; drawn one by one, each parameter would be compiled by itself.
-    return graph, jax.jit(lambda key: nnx.state(_classifier(config, tokenizer, labels, key)))(jax.random.key(config.seed))
+    return graph, jax.jit(lambda key: nnx.state(_build(config, tokenizer, labels, key)))(jax.random.key(config.seed))
 
 
-def _classifier(config: schema.Config, tokenizer: Tokenizer, labels: list[str], key: Key[jax.Array, ""]) -> nnx.Module:
-    return build_classifier(
-        config.model,
-        vocabulary_size=tokenizer.get_vocab_size(),
-        classes=len(labels),
-        maximum_length=config.data.maximum_length,
-        pairs=len(config.data.text) == 2,
-        key=key,
-    )
+def _build(config: schema.Config, tokenizer: Tokenizer, labels: list[str], key: Key[jax.Array, ""]) -> nnx.Module:
+    sizes: dict[str, Any] = {
+        "vocabulary_size": tokenizer.get_vocab_size(),
+        "maximum_length": config.data.maximum_length,
+        "pairs": len(config.data.text) == 2,
+    }
+    match config.objective:
+        case schema.Classification():
+            return build_classifier(config.model, classes=len(labels), key=key, **sizes)
+        case schema.MaskedLanguageModel():
+            assert isinstance(config.model, schema.Transformer)
+            return build_masked_language_model(config.model, key=key, **sizes)
+        case schema.Contrastive():
+            return build_sentence_embedder(config.model, key=key, **sizes)
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A trained run, ready to predict."""
+    """A trained run, ready to use."""
 
+    directory: Path
     config: schema.Config
     tokenizer: Tokenizer
     special: SpecialTokens
@@ -147,7 +153,17 @@ class Run:
     mesh: Mesh
 
     def predictor(self, lengths: Int[np.ndarray, " examples"]) -> Predictor:
-        """What predicts texts of such lengths in tokens, in few shapes; call it with `parameters` and a split."""
+        """What predicts texts of such lengths in tokens, in few shapes; call it with `parameters` and a split.
+
+        Raises:
+          UsageError: the run has learned no labels.
+        """
+        if not isinstance(self.config.objective, schema.Classification):
+            raise UsageError(
+                f"the run in {self.directory} has learned no labels: its objective is {self.config.objective.kind}; train a classifier "
+                "from it, with a CONFIG whose texts have labels: "
+                f"python train.py CONFIG model.initialize_from.kind=run model.initialize_from.path={self.directory}"
+            )
         shapes = batch_shapes(lengths, self.config.batching, self.config.data.maximum_length)
         return Predictor(self.graph, self.special, shapes, self.mesh, pairs=len(self.config.data.text) == 2)
 
@@ -172,4 +188,4 @@ def load_run(directory: Path | str) -> Run:
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract)
     parameters = replicate(load_parameters(directory / "checkpoints", summary["best_step"], like), mesh)
-    return Run(config, tokenizer, special_tokens(tokenizer), labels, parameters, graph, mesh)
+    return Run(directory, config, tokenizer, special_tokens(tokenizer), labels, parameters, graph, mesh)

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,7 +38,9 @@ def run(pairs=False, **model):
     config = schema.Config.model_validate(values)
     trained, labels = tokenizer(), ["calm", "stormy"]
     graph, parameters = initial_model(config, trained, labels)
-    return Run(config, trained, special_tokens(trained), labels, parameters, graph, data_mesh(config.batching.row_multiple))
+    return Run(
+        Path("nowhere"), config, trained, special_tokens(trained), labels, parameters, graph, data_mesh(config.batching.row_multiple)
+    )
 
 
 TRANSFORMER = {"kind": "transformer", "width": 16, "layers": 2, "heads": 2, "feed_forward": 32, "dropout": 0.0}

@@ -5,6 +5,7 @@ from transformer.data.dataset import Dataset
 from transformer.training.objective import Batch, Evaluator, Objective, Score, Scores
 from transformer.training.objectives.classification import ClassificationObjective
 from transformer.training.objectives.contrastive import ContrastiveObjective
+from transformer.training.objectives.masked_language_model import MaskedLanguageModelObjective
 
 __all__ = ["Batch", "Evaluator", "Objective", "Score", "Scores", "build_objective"]
 
@@ -15,6 +16,6 @@ def build_objective(settings: schema.Objective, dataset: Dataset) -> Objective:
         case schema.Classification():
             return ClassificationObjective(settings, dataset.special)
         case schema.MaskedLanguageModel():
-            raise NotImplementedError
+            return MaskedLanguageModelObjective(settings, dataset)
         case schema.Contrastive():
             return ContrastiveObjective(settings)

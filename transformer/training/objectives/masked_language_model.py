@@ -1,0 +1,194 @@
+"""Predict masked tokens from the text around them."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from transformer.config import schema
+from transformer.data.batching import TrainingBatches, rows_of_length
+from transformer.data.dataset import Dataset, SpecialTokens, Split
+from transformer.data.packing import PackedBatches
+from transformer.data.tokenization import continuing_tokens
+from transformer.model.dropout import random_bits
+from transformer.training.devices import split_rows
+from transformer.training.objective import Batch, Parameters, Score, Scores, model_inputs
+
+UNIT = 2**24
+"""Random numbers from 0 to below 1 are multiples of its reciprocal: float32 holds these exactly."""
+
+
+LARGEST_EXPONENT = 700.0
+"""A larger one has no exponential in 64 bits."""
+
+
+def uniform(shape: tuple[int, ...], key: Key[Array, ""]) -> Float[Array, "..."]:
+    """Random numbers from 0 to below 1."""
+    return (random_bits(shape, key) >> 8).astype(jnp.float32) / UNIT
+
+
+def word_places(starts: Bool[Array, "batch length"]) -> tuple[Int[Array, "batch length"], Int[Array, "batch length"]]:
+    """For each token, the column where its word starts, and the column after its word's end.
+
+    Args:
+        starts: where a word starts; the first column starts one, whatever this says.
+    """
+    columns = jax.lax.broadcasted_iota(jnp.int32, starts.shape, 1)
+    begin = jax.lax.cummax(jnp.where(starts, columns, 0), axis=1)
+    next_start = jnp.where(starts, columns, starts.shape[1])[:, 1:]
+    end = jax.lax.cummin(jnp.pad(next_start, ((0, 0), (0, 1)), constant_values=starts.shape[1]), axis=1, reverse=True)
+    return begin, end
+
+
+def choose_tokens(
+    eligible: Bool[Array, "batch length"], starts: Bool[Array, "batch length"], rate: float, key: Key[Array, ""]
+) -> tuple[Int[Array, "batch masked"], Bool[Array, "batch masked"]]:
+    """In each row, the columns of round(rate x eligible) tokens drawn without replacement, and which of these places are used.
+
+    Words are drawn, one after the other, until the next does not fit into this number: of words of one token each, exactly so many.
+
+    Args:
+        eligible: what may be chosen; in a word all or nothing.
+        starts: where a word starts.
+    """
+    length = eligible.shape[1]
+    begin, end = word_places(starts)
+    scores = jnp.take_along_axis(uniform(eligible.shape, key), begin, axis=1)
+    # Of equal scores `top_k` takes the left one first, so that a word's tokens follow each other in their order.
+    _, selected = jax.lax.top_k(jnp.where(eligible, scores, -1.0), math.ceil(rate * length))
+    budget = jnp.round(rate * eligible.sum(axis=1, keepdims=True))
+    tokens_left = jnp.take_along_axis(end, selected, axis=1) - selected
+    last = jax.lax.broadcasted_iota(jnp.int32, selected.shape, 1) + tokens_left
+    return selected, last <= budget
+
+
+def replace_tokens(
+    tokens: Int[Array, "batch masked"], kind: str, mask: int, ordinary: Int[Array, " ordinary"], key: Key[Array, ""]
+) -> Int[Array, "batch masked"]:
+    """What stands in place of chosen tokens.
+
+    Of kind `mask`: [MASK]. Of kind `bert`: 80 % [MASK], 10 % a random token out of `ordinary`, 10 % the token itself (Devlin et al. 2019,
+    section 3.1).
+    """
+    if kind == "mask":
+        return jnp.full_like(tokens, mask)
+    which_key, random_key = jax.random.split(key)
+    which = uniform(tokens.shape, which_key)
+    random = ordinary[random_bits(tokens.shape, random_key) % len(ordinary)]
+    return jnp.where(which < 0.8, mask, jnp.where(which < 0.9, random, tokens))
+
+
+class Masking:
+    """Draws which tokens are to be predicted, and what stands for them."""
+
+    def __init__(self, settings: schema.MaskedLanguageModel, dataset: Dataset) -> None:
+        """Read what the vocabulary tells of its tokens."""
+        self._settings, self._mask = settings, dataset.special.mask
+        size = dataset.tokenizer.get_vocab_size()
+        self.ordinary = ~np.isin(np.arange(size), special_indices(dataset.special))
+        """[vocabulary] bool: tokens that are not special, which alone are masked, and of which random ones are drawn."""
+        self._continues = continuing_tokens(dataset.tokenizer) if settings.whole_words else np.zeros(size, bool)
+
+    def __call__(
+        self, tokens: Int[Array, "batch length"], segments: Int[Array, "batch length"], key: Key[Array, ""]
+    ) -> tuple[Int[Array, "batch length"], Int[Array, "batch masked"], Int[Array, "batch masked"], Float[Array, "batch masked"]]:
+        """The tokens with gaps; the columns of the gaps; what stood there; and 1 for each that counts, 0 for places that are not used."""
+        choice_key, replacement_key = jax.random.split(key)
+        eligible = jnp.asarray(self.ordinary)[tokens] & (segments != 0)
+        # A word does not go on from a special token, nor from another text, which a special token may not end.
+        goes_on = jnp.asarray(self._continues)[tokens[:, 1:]] & eligible[:, :-1] & eligible[:, 1:] & (segments[:, 1:] == segments[:, :-1])
+        starts = ~jnp.pad(goes_on, ((0, 0), (1, 0)))
+        selected, used = choose_tokens(eligible, starts, self._settings.masking_rate, choice_key)
+        targets = jnp.take_along_axis(tokens, selected, axis=1)
+        ordinary = jnp.asarray(np.flatnonzero(self.ordinary), tokens.dtype)
+        gaps = replace_tokens(targets, self._settings.replacement, self._mask, ordinary, replacement_key)
+        gapped = jnp.put_along_axis(tokens, selected, jnp.where(used, gaps, targets), axis=1, inplace=False)
+        return gapped, selected, targets, used.astype(jnp.float32)
+
+
+def special_indices(special: SpecialTokens) -> list[int]:
+    """Indices of all special tokens; what is unknown cannot be predicted either."""
+    return [special.padding, special.unknown, special.first, special.separator, special.mask]
+
+
+class MaskedLanguageModelObjective:
+    """Cross-entropy over the masked tokens; see `objective.Objective`."""
+
+    def __init__(self, settings: schema.MaskedLanguageModel, dataset: Dataset) -> None:
+        self._settings = settings
+        self._masking = Masking(settings, dataset)
+        self._eligible = int(np.count_nonzero(self._masking.ordinary[dataset.train.tokens]))
+
+    def batches(self, config: schema.Config, dataset: Dataset) -> TrainingBatches:
+        """Full rows of several texts each."""
+        return PackedBatches(dataset.train, dataset.special, config.batching, config.data.maximum_length, config.seed)
+
+    def mean_weight(self, batches: TrainingBatches) -> float:
+        """Masked tokens a batch, but for rounding in each row."""
+        return max(self._settings.masking_rate * self._eligible / batches.steps_per_epoch, 1.0)
+
+    def loss(self, model: nnx.Module, batch: Batch, key: Key[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Cross-entropy in nats summed over the masked tokens, and how many these are."""
+        mask_key, dropout_key = jax.random.split(key)
+        losses, _, weights = self.predict(model, batch, mask_key, dropout_key)
+        return jnp.sum(losses * weights), jnp.sum(weights)
+
+    def predict(
+        self, model: nnx.Module, batch: Batch, mask_key: Key[Array, ""], dropout_key: Key[Array, ""] | None = None
+    ) -> tuple[Float[Array, "batch masked"], Bool[Array, "batch masked"], Float[Array, "batch masked"]]:
+        """Of each place: its cross-entropy, whether the likeliest token is the right one, and 1 if it counts."""
+        tokens, selected, targets, weights = self._masking(batch["tokens"], batch["segments"], mask_key)
+        language_model: Any = model
+        logits = language_model(**{**model_inputs(batch), "tokens": tokens}, selected=selected, key=dropout_key)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), targets)
+        # Many times faster on CPUs than `argmax`.
+        right = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0] >= logits.max(axis=-1)
+        return losses, right, weights
+
+    def evaluator(
+        self, config: schema.Config, dataset: Dataset, graph: nnx.GraphDef[nnx.Module], mesh: Mesh, score: Score
+    ) -> "MaskedLanguageModelEvaluator":
+        """Predict masked tokens, always the same ones."""
+        return MaskedLanguageModelEvaluator(self, config, dataset.special, graph, mesh)
+
+
+class MaskedLanguageModelEvaluator:
+    """How well masked tokens of a split are predicted; which ones follows from the batch's index, so that figures can be compared."""
+
+    def __init__(
+        self,
+        objective: MaskedLanguageModelObjective,
+        config: schema.Config,
+        special: SpecialTokens,
+        graph: nnx.GraphDef[nnx.Module],
+        mesh: Mesh,
+    ) -> None:
+        def measure(parameters: Parameters, batch: Batch, index: Int[Array, ""]) -> Float[Array, " figures"]:
+            losses, right, weights = objective.predict(nnx.merge(graph, parameters), batch, jax.random.fold_in(jax.random.key(0), index))
+            return jnp.stack([jnp.sum(losses * weights), jnp.sum(right * weights), jnp.sum(weights)])
+
+        self._measure = jax.jit(measure)
+        self._config, self._special, self._mesh = config, special, mesh
+
+    def compile(self, parameters: Parameters) -> None:
+        """Compile for the one shape that batches have."""
+        length = self._config.data.maximum_length
+        nothing = np.zeros((rows_of_length(length, self._config.batching), length), np.int32)
+        self._measure(parameters, split_rows(dict.fromkeys(("tokens", "segments", "positions"), nothing), self._mesh), np.int32(0))
+
+    def __call__(self, parameters: Parameters, split: Split) -> Scores:
+        """`loss` in nats a masked token, `perplexity` (its exponential), and `accuracy`: the share of masked tokens that were guessed."""
+        batches = PackedBatches(split, self._special, self._config.batching, self._config.data.maximum_length, seed=0)
+        dispatched = [
+            self._measure(parameters, split_rows(batch, self._mesh), np.int32(index))
+            for index, batch in enumerate(batches.iterate(0, batches.steps_per_epoch))
+        ]
+        loss, right, masked = np.sum([np.asarray(figures, np.float64) for figures in dispatched], axis=0).tolist()
+        mean = loss / max(masked, 1.0)
+        return {"loss": mean, "perplexity": math.exp(min(mean, LARGEST_EXPONENT)), "accuracy": right / max(masked, 1.0)}
