@@ -44,8 +44,10 @@ def unit_vectors(count: int, width: int, seed: int) -> Float[np.ndarray, "count 
 
 def ways(documents: int, width: int) -> dict[str, Callable[[np.ndarray], Any]]:
     """What is measured, by name: functions of a query [1, width]."""
-    values = unit_vectors(documents, width, 0)
-    keys, columns = jax.device_put(unit_vectors(documents, width, 1)), jax.device_put(np.ascontiguousarray(values.T))
+    host_keys = unit_vectors(documents, width, 0)
+    host_columns = np.random.default_rng(1).standard_normal((width, documents), dtype=np.float32)
+    host_columns /= np.linalg.norm(host_columns, axis=0)
+    keys, columns = jax.device_put(host_keys), jax.device_put(host_columns)
     ranked = jax.jit(lambda query, keys: rank(query, keys, TEMPERATURE, FOUND)[:3])
     attended = jax.jit(partial(attend, found=FOUND))
 
@@ -55,9 +57,8 @@ def ways(documents: int, width: int) -> dict[str, Callable[[np.ndarray], Any]]:
         exponentials = np.exp((cosines - cosines.max()) / TEMPERATURE)
         weights = exponentials / exponentials.sum()
         order = best[np.argsort(-cosines[best])]
-        return order, cosines[order], weights[order], weights @ values
+        return order, cosines[order], weights[order], host_columns @ weights
 
-    host_keys = np.asarray(keys)
     return {
         "ranking and weights": lambda query: jax.device_get(ranked(query, keys)),
         "and the weighted sum": lambda query: jax.device_get(attended(query, keys, columns, TEMPERATURE)),
