@@ -44,7 +44,9 @@ def trained(model, optimizer=None, steps=3):
 
 
 def by_name(parameters):
-    return {".".join(names(path)).removesuffix(".value"): np.asarray(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(parameters)[0]}
+    return {
+        ".".join(names(path)).removesuffix(".value"): np.asarray(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(parameters)[0]
+    }
 
 
 def transformer(**settings):

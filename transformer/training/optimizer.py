@@ -53,8 +53,8 @@ def decays(path: tuple[Any, ...]) -> bool:
 
 
 def is_encoder_matrix(path: tuple[Any, ...]) -> bool:
-    """Whether Muon applies: to the encoder's weights, not to the head's, which Jordan et al. leave to AdamW."""
-    return decays(path) and not any(getattr(key, "key", None) == "head" for key in path)
+    """Whether Muon applies: to the encoder's weights, not to what stands on it, which Jordan et al. leave to AdamW."""
+    return decays(path) and names(path)[0] == "encoder"
 
 
 def build_optimizer(config: schema.Config, rate: optax.Schedule, shares: Any = None) -> optax.GradientTransformation:
