@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.experimental.layout import Layout, with_layout_constraint
+from jax.export import is_symbolic_dim
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
@@ -28,24 +29,24 @@ def product_with_transpose(a: Float[Array, "*batch m k"], b: Float[Array, "*batc
 
 
 def _product_forward(a: Array, b: Array, dtype: DTypeLike) -> tuple[Array, tuple[Array, Array]]:
-    a, b = _rounded(a, dtype), _rounded(b, dtype)
+    a, b = _rounded(dtype, a, b)
     return _dot(a, b, -1, -2), (a, b)
 
 
 def _product_backward(dtype: DTypeLike, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     a, b = saved
-    gradient = _rounded(gradient, dtype)
+    (gradient,) = _rounded(dtype, gradient)
     return _dot(gradient, b, -1, -1), _dot_transposed(a, gradient)
 
 
 def _product_with_transpose_forward(a: Array, b: Array, dtype: DTypeLike) -> tuple[Array, tuple[Array, Array]]:
-    a, b = _rounded(a, dtype), _rounded(b, dtype)
+    a, b = _rounded(dtype, a, b)
     return _dot(a, b, -1, -1), (a, b)
 
 
 def _product_with_transpose_backward(dtype: DTypeLike, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     a, b = saved
-    gradient = _rounded(gradient, dtype)
+    (gradient,) = _rounded(dtype, gradient)
     return _dot(gradient, b, -1, -2), _dot_transposed(gradient, a)
 
 
@@ -66,8 +67,10 @@ def _dot_transposed(a: Array, b: Array) -> Array:
     return _row_major(_dot(_row_major(b.mT), a, -1, -2)).mT
 
 
-def _rounded(x: Array, dtype: DTypeLike) -> Array:
-    return _row_major(x.astype(dtype))
+def _rounded(dtype: DTypeLike, *operands: Array) -> list[Array]:
+    # A size that is a symbol is that of a program to be exported, where a pin cannot stay: no later version of XLA is bound to know it.
+    exported = any(is_symbolic_dim(size) for x in operands for size in x.shape)
+    return [x.astype(dtype) if exported else _row_major(x.astype(dtype)) for x in operands]
 
 
 def _row_major(x: Array) -> Array:
