@@ -17,7 +17,7 @@ from transformer.data.formats import checked_label, checked_text, read_rows
 def rows(content: bytes | str, name: str, wanted: list[str], **settings: object) -> list[tuple[object, ...]]:
     files = Files(train=[File(path=name)], **settings)  # type: ignore[arg-type]
     content = content.encode() if isinstance(content, str) else content
-    return [row for _, row in read_rows(content, files.train[0], wanted, files)]
+    return [row for _, row in read_rows(content, name, wanted, files)]
 
 
 def test_csv_fields_may_be_quoted_hold_line_ends_and_follow_a_byte_order_mark() -> None:

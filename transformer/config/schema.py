@@ -34,8 +34,6 @@ class File(Section):
     """Local path, any fsspec address, or (in a package) the member's path. `outer.tar.gz!inner.txt` reads inside a nested archive."""
     label: str | None = None
     """Label of every row of this file, where the label is the file and not a column."""
-    encoding: str | None = None
-    """Character encoding of this file, where it is not that of the others."""
 
 
 class Files(Section):
@@ -48,7 +46,8 @@ class Files(Section):
     test: list[File] = []
     """Test files; where there are none, see `test_fraction`."""
     format: Literal["csv", "tsv", "jsonl", "parquet", "text", "document"] | None = None
-    """File format; by default told from the name's ending. `text` has one row a line, in the column `text`; a `document` is one row."""
+    """File format; by default told from the name's ending. `text` has one row a line, in the column `text`; a `document` is one row.
+    In tsv a quotation mark is a character like any other."""
     columns: list[str] | None = None
     """Column names of a csv or tsv file that has no header row."""
     skip_rows: NonNegativeInt = 0

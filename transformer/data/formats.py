@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from transformer.config.errors import UsageError
-from transformer.config.schema import File, Files
+from transformer.config.schema import Files
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".txt": "text"}
 COMPRESSIONS = {".gz", ".bz2", ".xz", ".zst"}
@@ -22,22 +22,20 @@ COMPRESSIONS = {".gz", ".bz2", ".xz", ".zst"}
 Values = tuple[Any, ...]
 
 
-def read_rows(content: bytes, file: File, columns: Sequence[str], files: Files) -> Iterator[tuple[int, Values]]:
+def read_rows(content: bytes, name: str, columns: Sequence[str], files: Files) -> Iterator[tuple[int, Values]]:
     """The data rows of a file: each row's number, counted from 1 without header and skipped rows, and its values in the given columns.
 
-    Raises UsageError, with the row's number, for a row that cannot be read, and with the columns that there are for a column that is not
-    there.
+    `name` is the file's, for the format and for messages. Raises UsageError, with the row's number, for a row that cannot be read, and
+    with the columns that there are for a column that is not there.
     """
-    name, encoding = file.path, file.encoding or files.encoding
     kind = files.format or _format(name)
     if kind == "parquet":
         return _parquet(content, name, columns)
     try:
         # Bytes that cannot be decoded become surrogates here, so that `checked_text` finds them where the row's number is known.
-        text = content.decode("utf-8-sig" if encoding.lower() in {"utf-8", "utf8"} else encoding, errors="surrogateescape")
+        text = content.decode("utf-8-sig" if files.encoding.lower() in {"utf-8", "utf8"} else files.encoding, errors="surrogateescape")
     except (LookupError, UnicodeError) as error:
-        setting = "its own encoding" if file.encoding else "data.source.encoding"
-        raise UsageError(f"cannot decode {name} with {setting}={encoding}: {error}") from error
+        raise UsageError(f"cannot decode {name} with data.source.encoding={files.encoding}: {error}") from error
     match kind:
         case "jsonl":
             return _json_lines(text, name, columns)
@@ -57,9 +55,7 @@ def checked_text(value: Any, where: str) -> str:
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            raise UsageError(
-                f"{where} is not valid text in this encoding; set data.source.encoding, or that of the file, or correct the row"
-            ) from error
+            raise UsageError(f"{where} is not valid text in this encoding; set data.source.encoding or correct the row") from error
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)

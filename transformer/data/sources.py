@@ -85,7 +85,7 @@ def read_source(data: Data, report: Callable[[str], None], *, labelled: bool = T
             rows = splits[name] = Rows()
             for file in files:
                 columns = [*data.text] if file.label is not None or data.label is None else [*data.text, data.label]
-                _add(rows, read_rows(contents(file.path), file, columns, source), file.path, data, file.label if labelled else "")
+                _add(rows, read_rows(contents(file.path), file.path, columns, source), file.path, data, file.label if labelled else "")
     return Source(splits)
 
 
