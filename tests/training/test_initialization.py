@@ -5,6 +5,7 @@ from flax import nnx
 from transformer.config import schema
 from transformer.config.errors import UsageError
 from transformer.config.load import dump_config, load_config
+from transformer.data.dataset import load_dataset
 from transformer.evaluation.metrics import scores
 from transformer.training.experiment import build_experiment
 from transformer.training.initialization import complete_config
@@ -56,8 +57,10 @@ def test_what_is_stored_with_a_run_is_complete_and_resumes(make_config, trained,
     assert stored == complete_config(config)
     assert complete_config(stored) == stored
     assert train(config, tmp_path / "run", score=scores)["steps"] == 2
-    lengths = np.arange(1, 9)
-    load_run(tmp_path / "run").predictor(lengths)
+    run = load_run(tmp_path / "run")
+    # What it started from is not needed any more.
+    assert load_dataset(run.config).tokenizer.to_str() == run.tokenizer.to_str()
+    assert str(trained) not in str(run.config.tokenizer)
 
 
 @pytest.mark.parametrize(

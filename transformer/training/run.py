@@ -180,6 +180,9 @@ def load_run(directory: Path | str) -> Run:
     if not (directory / "summary.json").exists():
         raise UsageError(f"the run in {directory} has not ended: it has no summary.json; run its train.py command again to finish it")
     config = load_config(directory / "config.yaml")
+    if isinstance(config.tokenizer, schema.PretrainedTokenizer):
+        # The run has its own copy; the weights that it started from may be gone.
+        config = config.model_copy(update={"tokenizer": schema.TokenizerFile(path=str(directory / "tokenizer.json"))})
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
     labels = json.loads((directory / "labels.json").read_text(encoding="utf-8"))
     summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
