@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from transformer.config.errors import UsageError
-from transformer.config.schema import Config
+from transformer.config.schema import Config, MaskedLanguageModel
 from transformer.data import dataset as module
 from transformer.data import packages
 from transformer.data.dataset import Dataset, Split, encode_texts, load_dataset
@@ -131,6 +131,47 @@ def test_files_may_be_the_labels_and_blank_rows_are_left_out_and_said(tmp_path: 
     assert dataset.train.labels.tolist() == [0, 0, 1, 1, 1]
     assert dataset.validation is None
     assert dataset.notes == ["2 blank rows of train left out"]
+
+
+def unlabelled(source: dict[str, object], **data: object) -> Config:
+    return config(source, **data).model_copy(update={"objective": MaskedLanguageModel()})
+
+
+def test_without_labels_every_row_is_read_and_long_texts_are_split(files: dict[str, object], tmp_path: Path) -> None:
+    """The same file with labels, with a column of another name, and without, is the same texts."""
+    write_csv(tmp_path / "bare.csv", TEXTS, [""] * len(TEXTS))
+    (tmp_path / "lines.txt").write_text("\n".join(TEXTS))
+    bare = {"kind": "files", "train": [{"path": str(tmp_path / "bare.csv")}]}
+    lines = {"kind": "files", "train": [{"path": str(tmp_path / "lines.txt"), "label": "x"}]}
+    datasets = [load_dataset(unlabelled(files)), load_dataset(unlabelled(files, label="none")), load_dataset(unlabelled(bare))]
+    datasets += [load_dataset(unlabelled(lines)), load_dataset(unlabelled(lines, label=None))]
+    for dataset in datasets:
+        assert dataset.labels == []
+        assert dataset.notes == ["validation split off train: 6 of 60 rows, data.split_seed=0"]
+        assert same(dataset.train, datasets[0].train)
+        texts = dataset.tokenizer.decode(dataset.train.tokens.tolist())
+        assert sum(texts.count(f"{word} text") for word in ("good", "bad")) == 54
+        assert dataset.train.lengths.max() == 16
+        assert len(dataset.train) > 54
+
+
+def test_labelled_and_unlabelled_are_kept_apart_in_the_cache(files: dict[str, object]) -> None:
+    assert load_dataset(config(files)).labels == ["neg", "pos"]
+    assert load_dataset(unlabelled(files)).labels == []
+    assert len(load_dataset(unlabelled(files)).train) > len(load_dataset(config(files)).train) == 54
+
+
+def test_a_document_is_a_text_and_kept_apart_from_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "book.txt"
+    path.write_bytes("\n".join([*TEXTS, "café café"]).encode("latin-1"))
+    source = {"kind": "files", "train": [{"path": str(path)}], "encoding": "latin-1"}
+    lines = load_dataset(unlabelled(source, validation_fraction=0.0))
+    book = load_dataset(unlabelled({**source, "format": "document"}, validation_fraction=0.0))
+    assert (book.train.lengths[:-1] == 16).all()
+    assert len(lines.train) > len(book.train) > 1
+    assert book.tokenizer.decode(book.train.tokens.tolist()).replace(" ", "").endswith("cafécafé")
+    with pytest.raises(UsageError, match=r"cannot split validation off a single training row; .*data\.validation_fraction=0"):
+        load_dataset(unlabelled({**source, "format": "document"}))
 
 
 def test_a_number_becomes_two_labels(tmp_path: Path) -> None:

@@ -39,6 +39,12 @@ def test_a_text_file_has_a_row_a_line() -> None:
     assert rows("one\r\n\ntwo\x0b\x85\u2028three\n", "x.txt", ["text"]) == [("one",), ("",), ("two\x0b\x85\u2028three",)]
 
 
+def test_a_document_is_one_row() -> None:
+    assert rows("\ufeffone\r\n\ntwo\n", "x.txt", ["text"], format="document") == [("one\r\n\ntwo\n",)]
+    with pytest.raises(UsageError, match="no column 'body'; its columns are text"):
+        rows("one", "x.txt", ["body"], format="document")
+
+
 def test_json_lines_keep_types() -> None:
     content = '{"text": "one", "label": 3}\n\n{"label": null, "text": null, "more": 1}\n'
     assert rows(content, "x.jsonl", ["text", "label"]) == [("one", 3), (None, None)]

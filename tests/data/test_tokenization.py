@@ -13,7 +13,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from transformer.config.errors import UsageError
 from transformer.config.schema import TrainedTokenizer
-from transformer.data.tokenization import encode_texts, read_tokenizer, special_tokens, train_tokenizer
+from transformer.data.tokenization import (
+    continuing_tokens,
+    encode_pieces,
+    encode_texts,
+    read_tokenizer,
+    special_tokens,
+    train_tokenizer,
+)
 
 KINDS = ["wordpiece", "bpe", "unigram", "byte", "character"]
 WORDS = ["shares", "Profit", "rose", "café", "wheat", "3.5", "oil", "不错", "很好", "a"]
@@ -161,3 +168,54 @@ def test_a_tokenizer_file_that_is_missing_broken_or_without_special_tokens_is_an
     Tokenizer(models.WordLevel({"[UNK]": 0, "word": 7}, unk_token="[UNK]")).save(str(tmp_path / "gaps.json"))
     with pytest.raises(UsageError, match=r"gaps\.json has gaps in its vocabulary: 2 entries, but indices up to 7"):
         read_tokenizer(tmp_path / "gaps.json")
+
+
+@each_kind
+@pytest.mark.parametrize("maximum_length", [5, 16, 500])
+def test_pieces_are_full_framed_and_lose_nothing(kind: str, maximum_length: int) -> None:
+    texts = [TEXTS[0], "", "wheat " * 40]
+    whole = encode_texts(TOKENIZERS[kind], texts, 500)
+    pieces = encode_pieces(TOKENIZERS[kind], texts, maximum_length)
+    inside = np.split(pieces.tokens, pieces.offsets[1:-1])
+    assert all((piece[0], piece[-1]) == (2, 3) for piece in inside)
+    together = np.concatenate([piece[1:-1] for piece in inside])
+    np.testing.assert_array_equal(together, whole.tokens[~np.isin(whole.tokens, [2, 3])])
+    room = maximum_length - 2
+    expected = [min(room, length - start) + 2 for length in whole.lengths - 2 for start in range(0, max(length, 1), room)]
+    assert pieces.lengths.tolist() == expected
+    assert len(pieces) == len(expected)
+
+
+def test_a_book_is_split_to_its_end() -> None:
+    words = [WORDS[(7 * step) % 5] for step in range(100_000)]
+    assert encode_pieces(TOKENIZERS["wordpiece"], [" ".join(words)], 128).tokens[-2] == TOKENIZERS["wordpiece"].token_to_id(
+        words[-1].lower()
+    )
+
+
+def test_all_of_a_book_trains_the_tokenizer() -> None:
+    book = "wheat " * 50_000 + "barley " * 5
+    assert train_tokenizer(TrainedTokenizer(vocabulary_size=60), [book]).token_to_id("barley") is not None
+
+
+@each_kind
+def test_the_vocabulary_tells_which_tokens_go_on_with_a_word(kind: str) -> None:
+    tokenizer = TOKENIZERS[kind]
+    continues = continuing_tokens(tokenizer)
+    assert not continues[[tokenizer.token_to_id(token) for token in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")]].any()
+    if kind == "character":
+        assert not continues.any()
+        return
+    encoding = tokenizer.encode("oilheat roses. oilrose")
+    words = ["".join(tokenizer.id_to_token(index) for index in group) for group in _words(encoding.ids[1:-1], continues)]
+    assert [word.replace("##", "").strip("▁Ġ") for word in words] == ["oilheat", "roses", ".", "oilrose"]
+
+
+def _words(indices: list[int], continues: np.ndarray) -> list[list[int]]:
+    words: list[list[int]] = []
+    for index in indices:
+        if words and continues[index]:
+            words[-1].append(index)
+        else:
+            words.append([index])
+    return words
