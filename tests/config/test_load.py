@@ -206,6 +206,15 @@ def test_mistakes_in_lists_and_in_sections_that_do_not_fit(written: Write) -> No
     )
 
 
+def test_objectives_that_do_not_fit_the_rest(written: Write) -> None:
+    path, masked = written("a.yaml", BASE), "objective.kind=masked_language_model"
+    needs_classes = "training.metric macro_f1 needs classes, which objective.kind={} has not; set training.metric=loss"
+    assert needs_classes.format("masked_language_model") in message(path, masked, "training.metric=macro_f1")
+    assert needs_classes.format("contrastive") in message(path, "objective.kind=contrastive", "training.metric=macro_f1")
+    assert "not one of kind lstm; set model.kind=transformer" in message(path, masked, "model={kind: lstm}")
+    assert "one text a row, not a pair; set data.text=[a]" in message(path, masked, "data.text=[a, b]")
+
+
 def test_every_mistake_is_reported_at_once(written: Write) -> None:
     text = message(written("a.yaml", BASE + "seed: -1\nfoo: 1\n"), "model.layers=0")
     assert len(text.splitlines()) == 3
