@@ -1,0 +1,214 @@
+"""The model card of an export: what the run knows of data, training, figures and limits, and what nobody knows."""
+
+import json
+import shlex
+from pathlib import PurePosixPath
+from typing import Any
+
+import jax
+import yaml
+
+from transformer.config import schema
+from transformer.evaluation.export.markdown import block, bullets, code
+from transformer.training.run import Run
+
+LISTED = 50
+"""Most label names that a card lists."""
+WHAT = {
+    "classification": "A text classifier",
+    "masked_language_model": "A masked language model",
+    "contrastive": "An encoder that makes a text a vector, to search with",
+}
+TASKS = {"classification": "text-classification", "masked_language_model": "fill-mask", "contrastive": "feature-extraction"}
+"""What the hub calls it."""
+CLASSES = {
+    "classification": "AutoModelForSequenceClassification",
+    "masked_language_model": "AutoModelForMaskedLM",
+    "contrastive": "AutoModel",
+}
+
+UNTESTED = "not on other kinds of text, not for what it does to groups of people, not against texts that are made to mislead it"
+UNKNOWN = "the licences of the training data and of the weights at the start, if there were any; look them up before you pass this on"
+PROGRAM = """\
+`program.bin` is read by `jax.export.deserialize`. Its arguments are the parameters (`parameters.npz`) and a batch: a dictionary of int32
+arrays [batch, length] `tokens`, `segments` (1, and 0 for padding) and `positions` (from 0); `predict.py` shows how. It is made for CPU,
+CUDA and TPU; such programs were tested on CPU only."""
+COMPATIBILITY = """\
+It was made by JAX {version}. JAX promises that its versions of the following six months read it, and later ones may refuse: then export
+the run again. On GPUs and TPUs JAX may round the inputs of float32 products, so that outputs are not quite those on a CPU;
+`jax.default_matmul_precision` changes that."""
+RESULTS = {
+    "classification": "probabilities = model(**inputs).logits.softmax(-1)  # columns as in model.config.id2label",
+    "masked_language_model": "logits = model(**inputs).logits",
+    "contrastive": """\
+states, mask = model(**inputs).last_hidden_state, inputs["attention_mask"][:, :, None]
+vectors = (states * mask).sum(1) / mask.sum(1)
+vectors = vectors / vectors.norm(dim=1, keepdim=True)""",
+}
+
+
+def hugging_face_card(run: Run, config: dict[str, Any], name: str) -> str:
+    """The card of a run in the Hugging Face layout, in Markdown, with the front matter that the hub reads.
+
+    Args:
+        config: the exported config.json.
+        name: of the exported directory.
+    """
+    automatic = CLASSES[run.config.objective.kind]
+    pair = len(run.config.data.text) == 2 and run.config.objective.kind == "classification"
+    texts = '["a first text"], ["a second text"]' if pair else '["a text", "another"]'
+    use = f"""\
+from transformers import {automatic}, AutoTokenizer
+
+name = {json.dumps(name)}
+tokenizer, model = AutoTokenizer.from_pretrained(name), {automatic}.from_pretrained(name)
+inputs = tokenizer({texts}, padding=True, truncation=True, return_tensors="pt")
+{RESULTS[run.config.objective.kind]}"""
+    notes = [f"The architecture is `{config['model_type']}` of the transformers library; the weights are float32."]
+    if getattr(run.config.model, "low_rank", None) is not None:
+        notes.append("It was trained by LoRA, and the low-rank sums are merged into the weights.")
+    if run.config.model.precision != "float32":
+        notes.append(
+            f"It was trained, and its figures were measured, with {run.config.model.precision} inputs of matrix products. In float32 its "
+            "outputs are not quite the same."
+        )
+    return _card(run, library="transformers", use=block(use), notes=notes)
+
+
+def stablehlo_card(run: Run, name: str) -> str:
+    """The card of a run as a StableHLO program.
+
+    Args:
+        name: of the exported directory.
+    """
+    text = """'["a first text", "a second text"]'""" if len(run.config.data.text) == 2 else '"a text"'
+    if run.config.objective.kind == "masked_language_model":
+        text = f'"a text with a {run.tokenizer.id_to_token(run.special.mask)}"'
+    use = f"pip install jax flatbuffers numpy tokenizers\npython {shlex.quote(name)}/predict.py {text}"
+    notes = [PROGRAM, COMPATIBILITY.format(version=jax.__version__)]
+    return _card(run, library="jax", use=block(use), notes=notes)
+
+
+def _card(run: Run, *, library: str, use: str, notes: list[str]) -> str:
+    config = run.config
+    summary = json.loads((run.directory / "summary.json").read_text(encoding="utf-8"))
+    environment = json.loads((run.directory / "environment.json").read_text(encoding="utf-8"))
+    kind = f"a {config.model.kind} encoder" if config.model.kind == "transformer" else f"an encoder of kind {config.model.kind}"
+    parts = [
+        f"# {code(config.name)}",
+        f"{WHAT[config.objective.kind]}: {kind}, layers: {config.model.layers}, parameters: {summary['parameters']['total']:,}.",
+        "## Use",
+        use,
+        *notes,
+        "## Data",
+        bullets(_data(config, summary)),
+        "## Training",
+        bullets(_training(config, summary)),
+        "## Figures",
+        _figures(summary),
+        "Measured when it was trained, by this command, test data being read once:",
+        block(f"python {shlex.join(environment['command'])}"),
+        f"Commit {code(str(environment['commit']))}, JAX {environment['packages']['jax']}, Python {environment['python']}.",
+        "## Limits",
+        bullets(_limits(run, summary)),
+    ]
+    return f"---\n{_front_matter(config, library)}---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def _front_matter(config: schema.Config, library: str) -> str:
+    values: dict[str, Any] = {
+        "library_name": library,
+        "pipeline_tag": TASKS[config.objective.kind],
+        # What the hub calls a licence that nobody has stated.
+        "license": "unknown",
+        "tags": ["encoder", config.model.kind],
+    }
+    if isinstance(config.data.source, schema.HubSource):
+        values["datasets"] = [config.data.source.name]
+    weights = getattr(config.model, "initialize_from", None)
+    if isinstance(weights, schema.HubWeights):
+        values["base_model"] = weights.name
+    if isinstance(config.objective, schema.Classification):
+        values["metrics"] = ["accuracy", "f1"]
+    return yaml.safe_dump(values, allow_unicode=True, sort_keys=False)
+
+
+def _data(config: schema.Config, summary: dict[str, Any]) -> list[str]:
+    lines = [f"Source: {_source(config.data.source)}."]
+    if examples := summary.get("examples"):
+        lines.append("Examples: " + ", ".join(f"{number:,} {split}" for split, number in examples.items() if number) + ".")
+    lines.append(
+        f"Text: {' and '.join(map(code, config.data.text))}"
+        + (f"; label: {code(config.data.label)}." if config.data.label and config.objective.kind != "masked_language_model" else ".")
+    )
+    lines.append(f"Read in training: {summary['tokens']['real']:,} tokens, each pass counted.")
+    if overlap := summary["test_rows_in_train"]:
+        lines.append(f"{overlap:,} test texts also stand in the training data.")
+    return lines
+
+
+def _source(source: schema.Source) -> str:
+    match source:
+        case schema.HubSource():
+            parts = [f"{code(source.name)} on the Hugging Face hub"]
+            parts += [f"configuration {code(source.configuration)}"] if source.configuration else []
+            parts += [f"revision {code(source.revision)}"] if source.revision else []
+            return ", ".join(parts)
+        case schema.PackageSource():
+            return f"{_names(source)} in the published package {code(source.package)} {code(source.version)}"
+        case schema.FilesSource():
+            return f"the files {_names(source)}"
+
+
+def _names(files: schema.Files) -> str:
+    # Folders of whoever trained it are nobody's affair.
+    return ", ".join(code(PurePosixPath(file.path).name) for file in [*files.train, *files.validation, *files.test])
+
+
+def _training(config: schema.Config, summary: dict[str, Any]) -> list[str]:
+    optimizer, schedule, steps = config.optimizer, config.schedule, f"{summary['best_step']:,} of {summary['steps']:,}"
+    lines = [
+        f"Objective: {config.objective.kind}; best step by validation {config.training.metric}: {steps}.",
+        f"Optimizer: {optimizer.kind}, learning rate {optimizer.learning_rate:g}, weight decay {optimizer.weight_decay:g}.",
+        f"Schedule: {schedule.kind}, {schedule.warmup_steps} steps of warm-up.",
+        f"Batches of {config.batching.tokens:,} tokens, texts of up to {config.data.maximum_length:,} tokens, seed {config.seed}.",
+    ]
+    model = config.model
+    if isinstance(model, schema.Transformer) and model.initialize_from is not None:
+        lines.insert(0, f"Weights at the start: {_weights(model.initialize_from)}.")
+    return lines
+
+
+def _weights(weights: schema.Weights) -> str:
+    match weights:
+        case schema.HubWeights():
+            return f"{code(weights.name)} on the Hugging Face hub" + (f", revision {code(weights.revision)}" if weights.revision else "")
+        case schema.PackageWeights():
+            return f"those in the published package {code(weights.package)} {code(weights.version)}"
+        case schema.DirectoryWeights():
+            return f"a model in the Hugging Face layout, {code(PurePosixPath(weights.path).name)}"
+        case schema.RunWeights():
+            return f"an earlier run, {code(PurePosixPath(weights.path).name)}"
+
+
+def _figures(summary: dict[str, Any]) -> str:
+    splits = {split: summary[split] for split in ("validation", "test") if summary[split] is not None}
+    names = list(dict.fromkeys(name for scores in splits.values() for name in scores))
+    rows = [["split", *names], ["---"] * (len(names) + 1)]
+    rows += [[split, *(f"{scores[name]:.4f}" if name in scores else "" for name in names)] for split, scores in splits.items()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _limits(run: Run, summary: dict[str, Any]) -> list[str]:
+    limits = []
+    if isinstance(run.config.objective, schema.Classification):
+        names = ", ".join(map(code, run.labels[:LISTED])) + (f" and {len(run.labels) - LISTED} more" if len(run.labels) > LISTED else "")
+        limits.append(f"It knows {len(run.labels)} labels, and gives one of them to every text, whatever it is about: {names}.")
+    data = "" if summary["test"] is not None else ", and on validation data only, by which the best step was chosen"
+    return [
+        *limits,
+        f"It reads the first {run.config.data.maximum_length:,} tokens of a text, special tokens included; the rest is cut off.",
+        "Its language is that of the training texts, which is not recorded; other languages were not tested.",
+        f"It was tested on texts of the same source only{data}: {UNTESTED}.",
+        f"Not recorded are {UNKNOWN}.",
+    ]
