@@ -29,8 +29,11 @@ PEER_PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11)
 bench: environment peers
 	.venv/bin/python -m benchmarks $(ARGUMENTS)
 
-# Reads what the other library writes, and has it read what we write.
+# Reads what the other library writes, and has it read what we write. Tests have no network, so the published weights are fetched before.
 parity: peers
+	@.venv-parity/bin/python -c "from transformer.config.load import load_config; \
+		from transformer.data.pretrained import locate_weights; \
+		locate_weights(load_config('configs/fine_tune/minilm_newsgroups.yaml').model.initialize_from, print)"
 	.venv-parity/bin/python -m pytest tests/parity
 
 peers:
