@@ -108,8 +108,13 @@ class Masking:
         targets = jnp.take_along_axis(tokens, selected, axis=1)
         ordinary = jnp.asarray(np.flatnonzero(self.ordinary), tokens.dtype)
         gaps = replace_tokens(targets, self._settings.replacement, self._mask, ordinary, replacement_key)
-        gapped = jnp.put_along_axis(tokens, selected, jnp.where(used, gaps, targets), axis=1, inplace=False)
+        gapped = jax.vmap(_put)(tokens, selected, jnp.where(used, gaps, targets))
         return gapped, selected, targets, used.astype(jnp.float32)
+
+
+def _put(row: Int[Array, " length"], columns: Int[Array, " masked"], values: Int[Array, " masked"]) -> Int[Array, " length"]:
+    # Row by row under `vmap`, since of `put_along_axis` XLA does not see that the rows are apart, and gathers them from all devices.
+    return row.at[columns].set(values)
 
 
 def special_indices(special: SpecialTokens) -> list[int]:
