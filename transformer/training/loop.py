@@ -229,6 +229,7 @@ def _announce(experiment: Experiment, parameters: dict[str, int], progress: Prog
     for note in data.notes:
         logger.say(note)
     sizes = [f"{len(split):,} {name}" for name in ("train", "validation", "test") if (split := getattr(data, name)) is not None]
-    logger.say(f"{' / '.join(sizes)} texts, {len(data.labels)} labels, {parameters['total']:,} parameters")
+    labels = f", {len(data.labels)} labels" if data.labels else ""
+    logger.say(f"{' / '.join(sizes)} texts{labels}, {parameters['total']:,} parameters")
     if progress.step:
         logger.say(f"resuming at step {progress.step} of {experiment.steps}")
