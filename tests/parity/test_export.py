@@ -97,6 +97,16 @@ MODERN = {
     "layers": 3,
     "token_types": 0,
 }
+ROBERTA = {
+    "scratch": True,
+    "width": 32,
+    "feed_forward": 48,
+    "norm_position": "post",
+    "positions": "learned",
+    "embedding_norm": True,
+    "pooling": ["first"],
+    "head": "tanh",
+}
 
 
 @pytest.mark.parametrize(
@@ -106,6 +116,8 @@ MODERN = {
         pytest.param({}, True, id="pairs"),
         pytest.param({"low_rank": {"rank": 2}, "frozen_layers": 1}, True, id="LoRA"),
         pytest.param(MODERN, False, id="ModernBERT from scratch"),
+        pytest.param(ROBERTA, False, id="RoBERTa from scratch"),
+        pytest.param({**ROBERTA, "token_types": 2}, True, id="BERT from scratch"),
     ],
 )
 def test_a_classifier_gives_the_same_probabilities(files, tmp_path, model, pairs):
