@@ -31,6 +31,7 @@ def written(run, tmp_path):
 def test_the_files_are_those_that_the_library_looks_for(make_run, tmp_path):
     run = make_run(BERT, labels=["魚", "b", "c"])
     directory = written(run, tmp_path)
+    assert len({path.stat().st_mode for path in directory.iterdir()}) == 1
     assert locate_weights(schema.DirectoryWeights(path=str(directory)), print) == directory
     config = json.loads((directory / "config.json").read_text())
     assert config["id2label"] == {"0": "魚", "1": "b", "2": "c"}

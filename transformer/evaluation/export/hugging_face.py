@@ -1,6 +1,7 @@
 """A run in the layout of the transformers library."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ def export_hugging_face(run: Run, directory: Path, name: str) -> None:
     tokenizer = _tokenizer_config(run, config["model_type"])
     _write_json(directory / "config.json", config)
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    # The library makes a file that its owner alone may read.
+    shutil.copymode(directory / "config.json", directory / "model.safetensors")
     (directory / "tokenizer.json").write_text(run.tokenizer.to_str(pretty=True), encoding="utf-8")
     _write_json(directory / "tokenizer_config.json", tokenizer)
     _write_json(directory / "special_tokens_map.json", _names(run.tokenizer, run.special))
