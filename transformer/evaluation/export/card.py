@@ -34,8 +34,8 @@ PROGRAM = """\
 arrays [batch, length] `tokens`, `segments` (1, and 0 for padding) and `positions` (from 0); `predict.py` shows how. It is made for CPU,
 CUDA and TPU; such programs were tested on CPU only."""
 COMPATIBILITY = """\
-It was made by JAX {version}. JAX promises that its versions of the following six months read it, and later ones may refuse: then export
-the run again. On GPUs and TPUs JAX may round the inputs of float32 products, so that outputs are not quite those on a CPU;
+It was made by JAX {version}, and older versions may not read it. JAX promises that its versions of the following six months do; later
+ones may refuse: then export the run again. On GPUs and TPUs JAX may round the inputs of float32 products, so that outputs are not quite those on a CPU;
 `jax.default_matmul_precision` changes that."""
 RESULTS = {
     "classification": "probabilities = model(**inputs).logits.softmax(-1)  # columns as in model.config.id2label",
@@ -106,7 +106,7 @@ def _card(run: Run, *, library: str, use: str, notes: list[str]) -> str:
         bullets(_training(config, summary)),
         "## Figures",
         _figures(summary),
-        "Measured when it was trained, by this command, test data being read once:",
+        f"Measured when it was trained, by this command{', test data being read once' if summary['test'] is not None else ''}:",
         block(f"python {shlex.join(environment['command'])}"),
         f"Commit {code(str(environment['commit']))}, JAX {environment['packages']['jax']}, Python {environment['python']}.",
         "## Limits",

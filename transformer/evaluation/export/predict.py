@@ -166,6 +166,12 @@ def main() -> None:
                 answer(texts)
                 texts = []
         answer(texts)
+    except jax.errors.JaxRuntimeError as error:
+        if "deserialize" not in str(error):
+            raise
+        _fail(
+            f"program.bin was made by JAX {model.settings['jax']}, and this is JAX {jax.__version__}; install that version or a later one"
+        )
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

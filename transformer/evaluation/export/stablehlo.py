@@ -39,6 +39,7 @@ def export_stablehlo(run: Run, directory: Path, name: str) -> None:
         "pairs": reads_pairs(run.config),
         "padding": run.special.padding,
         "mask": run.special.mask,
+        "jax": jax.__version__,
     }
     (directory / "settings.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     if isinstance(run.config.objective, schema.Classification):
