@@ -35,8 +35,8 @@ arrays [batch, length] `tokens`, `segments` (1, and 0 for padding) and `position
 CUDA and TPU; such programs were tested on CPU only."""
 COMPATIBILITY = """\
 It was made by JAX {version}, and older versions may not read it. JAX promises that its versions of the following six months do; later
-ones may refuse: then export the run again. On GPUs and TPUs JAX may round the inputs of float32 products, so that outputs are not quite those on a CPU;
-`jax.default_matmul_precision` changes that."""
+ones may refuse: then export the run again. On GPUs and TPUs JAX may round the inputs of float32 products, so that outputs are not quite
+those on a CPU; `jax.default_matmul_precision` changes that."""
 RESULTS = {
     "classification": "probabilities = model(**inputs).logits.softmax(-1)  # columns as in model.config.id2label",
     "masked_language_model": "logits = model(**inputs).logits",
