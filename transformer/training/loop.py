@@ -14,6 +14,7 @@ import numpy as np
 
 from transformer.config import schema
 from transformer.config.errors import RunError
+from transformer.data.sources import SPLITS
 from transformer.training.checkpoints import Checkpoints, Progress, load_parameters
 from transformer.training.devices import peak_memory
 from transformer.training.experiment import Experiment, Stopwatch, build_experiment, count_parameters
@@ -135,6 +136,7 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
             **scores,
             "parameters": parameters,
             "tokens": {"real": real, "computed": computed},
+            "examples": {name: len(split) for name in SPLITS if (split := getattr(experiment.dataset, name)) is not None},
             "test_rows_in_train": experiment.dataset.test_rows_in_train,
             "seconds": {name: round(seconds, 3) for name, seconds in stopwatch.seconds.items()},
             "peak_bytes": peak_memory(),
@@ -228,7 +230,7 @@ def _announce(experiment: Experiment, parameters: dict[str, int], progress: Prog
     data = experiment.dataset
     for note in data.notes:
         logger.say(note)
-    sizes = [f"{len(split):,} {name}" for name in ("train", "validation", "test") if (split := getattr(data, name)) is not None]
+    sizes = [f"{len(split):,} {name}" for name in SPLITS if (split := getattr(data, name)) is not None]
     labels = f", {len(data.labels)} labels" if data.labels else ""
     logger.say(f"{' / '.join(sizes)} texts{labels}, {parameters['total']:,} parameters")
     if progress.step:
