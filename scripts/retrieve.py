@@ -85,7 +85,7 @@ def main() -> None:
             found = zip(answers.documents[row], answers.weights[row], answers.cosines[row], strict=True)
             results = [_named(index.documents[int(document)], weight=weight, cosine=cosine) for document, weight, cosine in found]
             nearest_text = _named(index.documents[int(nearest[row])], cosine=cosines[row])
-            weighted_sum = {"norm": _rounded(np.linalg.norm(answers.sums[row])), "nearest": nearest_text}
+            weighted_sum = {"norm": _rounded(float(np.linalg.norm(answers.sums[row]))), "nearest": nearest_text}
             line = json.dumps({"query": text, "results": results, "weighted_sum": weighted_sum}, ensure_ascii=False)
             sys.stdout.write(line + "\n")
         sys.stdout.flush()

@@ -79,7 +79,7 @@ class EncoderEmbedder:
         """A hash of everything that the vectors depend on."""
         digest = hashlib.sha256()
         for leaf in jax.tree.leaves(self._parameters):
-            digest.update(np.ascontiguousarray(leaf))
+            digest.update(np.ascontiguousarray(leaf).data)
         return content_key([digest.hexdigest(), self._settings, self._tokenizer.to_str(), self._maximum_length])
 
     def __call__(self, texts: Sequence[Text]) -> Float[np.ndarray, "texts width"]:

@@ -171,7 +171,7 @@ def _write_rows(file: BinaryIO, block: Float[np.ndarray, "rows columns"], shape:
     whole = block.shape[1] == shape[1]
     for index, values in enumerate([block] if whole else block):
         file.seek(header + 4 * ((row + index) * shape[1] + column))
-        remaining = memoryview(np.ascontiguousarray(values)).cast("B")
+        remaining = np.ascontiguousarray(values).data.cast("B")
         while remaining:
             remaining = remaining[file.write(remaining) :]
 
