@@ -8,7 +8,7 @@ from flax import nnx
 from transformer.config import schema
 from transformer.data.dataset import SpecialTokens
 from transformer.model.build import build_classifier
-from transformer.training.objectives.classification import ClassificationObjective, classification_loss, mask_tokens
+from transformer.training.objectives.classification import ClassificationObjective
 from transformer.training.step import Variation, initial_state, make_train_step
 
 SPECIAL = SpecialTokens(padding=0, unknown=1, first=2, separator=3, mask=4)
@@ -91,20 +91,3 @@ def test_a_loss_that_learns():
         losses.append(float(metrics.loss))
     assert losses[0] == pytest.approx(np.log(CLASSES), abs=0.1)
     assert losses[-1] < 0.1
-
-
-def test_label_smoothing_is_the_mixture_of_the_label_and_all_classes():
-    logits = jnp.array([[2.0, -1.0, 0.5]])
-    log_p = jax.nn.log_softmax(logits)[0]
-    expected = -(0.7 * log_p[1] + 0.3 * log_p.mean())
-    loss = classification_loss(logits, jnp.array([1]), jnp.ones(1), 0.3)
-    np.testing.assert_allclose(loss, expected, rtol=1e-6)
-
-
-def test_masking_spares_special_tokens_and_has_its_rate():
-    tokens = jnp.tile(jnp.array([2, 7, 8, 9, 3, 0]), (2000, 1))
-    masked = mask_tokens(tokens, SPECIAL, 0.3, jax.random.key(0))
-    assert (masked[:, jnp.array([0, 4, 5])] == tokens[:, jnp.array([0, 4, 5])]).all()
-    rate = float((masked[:, 1:4] == SPECIAL.mask).mean())
-    assert abs(rate - 0.3) < 4 * (0.3 * 0.7 / 6000) ** 0.5
-    assert ((masked == tokens) | (masked == SPECIAL.mask)).all()
