@@ -227,6 +227,7 @@ def test_a_run_directory_of_another_config(finished, refuse, command):
     (finished.parent / "precious").mkdir()
     (finished.parent / "precious" / "file").write_text("mine")
     refuse(["runs/precious", "not a run directory", "--run-dir"], "train", "config.yaml", "--run-dir", "runs/precious")
+    refuse(["train.csv/run could not be written", "Not a directory", "--run-dir"], "train", "config.yaml", "--run-dir", "train.csv/run")
 
 
 @pytest.mark.parametrize("name", ["evaluate", "predict"])
@@ -234,6 +235,23 @@ def test_directories_that_hold_no_finished_run(work, finished, refuse, name):
     refuse(["runs/other", "not a run directory", "runs/NAME"], name, "runs/other")
     (finished / "summary.json").unlink()
     refuse(["runs/tiny", "has not ended", "train.py"], name, "runs/tiny")
+
+
+@pytest.mark.parametrize("damaged", ["tokenizer.json", "labels.json", "summary.json"])
+def test_a_run_with_a_damaged_file(finished, refuse, damaged):
+    (finished / damaged).write_text('{"')
+    refuse([f"{damaged} cannot be read", "train again"], "predict", "runs/tiny", "a cat")
+
+
+def test_a_damaged_checkpoint(finished, refuse, command):
+    """Its run is refused to whoever reads it and to whoever resumes it, and resuming goes on once the checkpoint is removed."""
+    (checkpoint,) = (finished / "checkpoints").iterdir()
+    shutil.rmtree(checkpoint / "parameters")
+    refuse([f"{checkpoint} cannot be read", "train again"], "predict", "runs/tiny", "a cat")
+    (finished / "summary.json").unlink()
+    assert command("train", "config.yaml") == 2
+    shutil.rmtree(checkpoint)
+    assert command("train", "config.yaml") == 0
 
 
 def full_disk(*_):

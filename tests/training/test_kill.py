@@ -20,7 +20,7 @@ import os, signal, sys
 from pathlib import Path
 from transformer.config.load import load_config
 from transformer.evaluation.metrics import scores
-from transformer.training import checkpoints, loop, step
+from transformer.training import checkpoints, loop, run
 
 def die(*arguments, **settings):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -35,7 +35,9 @@ def at_call(number, function):
     return counted
 
 config, directory, moment = sys.argv[1:]
-if moment == "step":
+if moment == "start":
+    run.write_whole = at_call(2, run.write_whole)
+elif moment == "step":
     loop.Experiment.place = at_call(9, loop.Experiment.place)
 elif moment == "save":
     start_to_save = checkpoints.orbax.training.Checkpointer.save_checkpointables_async
@@ -74,12 +76,12 @@ def outcome(directory):
     return parameters, summary, metrics_without_seconds(directory)
 
 
-def test_killed_at_three_moments_ends_bit_identical(make_config, tmp_path):
+def test_killed_at_four_moments_ends_bit_identical(make_config, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(dump_config(make_config()))
     whole = run(config, tmp_path / "whole", "never")
     assert whole.returncode == 0, whole.stderr
-    for moment in ("step", "save", "summary"):
+    for moment in ("start", "step", "save", "summary"):
         killed = run(config, tmp_path / "killed", moment)
         assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
         with (tmp_path / "killed" / "metrics.jsonl").open("a") as file:

@@ -5,11 +5,13 @@ there is one), and `training` the rest of what resuming needs. A save is written
 last one whole.
 """
 
+import contextlib
 import dataclasses
 import errno
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from orbax.checkpoint import v1 as orbax
 
-from transformer.config.errors import RunError
+from transformer.config.errors import RunError, UsageError
 from transformer.training.objective import Parameters
 from transformer.training.step import TrainState
 
@@ -106,11 +108,18 @@ class Checkpoints:
             )
 
     def restore(self, like: TrainState) -> tuple[TrainState, Progress]:
-        """The newest checkpoint, each array placed as in `like`."""
+        """The newest checkpoint, each array placed as in `like`.
+
+        Raises:
+          UsageError: it is damaged.
+        """
         step = self.latest_step
-        items = self._checkpointer.load_checkpointables(
-            step, {"parameters": _abstract(like.evaluated), "training": _abstract(_training_item(like))}
-        )
+        remedy = "remove it, and the same command goes on from the checkpoint before it, or from the start"
+        with _readable(Path(self._checkpointer.directory) / str(step), remedy):
+            items = self._checkpointer.load_checkpointables(
+                step, {"parameters": _abstract(like.evaluated), "training": _abstract(_training_item(like))}
+            )
+            metadata: Any = self._checkpointer.metadata(step).custom_metadata
         training = items["training"]
         averaged = like.average is not None
         state = TrainState(
@@ -119,7 +128,6 @@ class Checkpoints:
             optimizer=training["optimizer"],
             average=items["parameters"] if averaged else None,
         )
-        metadata: Any = self._checkpointer.metadata(step).custom_metadata
         return state, Progress(**metadata)
 
     def wait(self) -> None:
@@ -133,9 +141,24 @@ class Checkpoints:
 
 
 def load_parameters(directory: Path, step: int, like: Parameters) -> Parameters:
-    """The evaluated parameters of the checkpoint of `step`, each array shaped and placed as in `like`."""
-    loaded: Parameters = orbax.load_checkpointables(directory.absolute() / str(step), {"parameters": _abstract(like)})["parameters"]
+    """The evaluated parameters of the checkpoint of `step`, each array shaped and placed as in `like`.
+
+    Raises:
+      UsageError: it is missing or damaged.
+    """
+    checkpoint = directory.absolute() / str(step)
+    with _readable(checkpoint, "put a whole copy back, or train again with another --run-dir"):
+        loaded: Parameters = orbax.load_checkpointables(checkpoint, {"parameters": _abstract(like)})["parameters"]
     return loaded
+
+
+@contextlib.contextmanager
+def _readable(checkpoint: Path, remedy: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # Orbax has one for each way to be damaged, and prints all that it knows
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise UsageError(f"the checkpoint {checkpoint} cannot be read; {remedy}\n{reason}") from error
 
 
 def _check_room(directory: Path, state: TrainState) -> None:

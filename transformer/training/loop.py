@@ -21,7 +21,7 @@ from transformer.training.experiment import Experiment, Stopwatch, build_experim
 from transformer.training.initialization import complete_config
 from transformer.training.logging import Logger
 from transformer.training.objectives import Batch, Evaluator, Score, Scores
-from transformer.training.run import Resume, check_directory, create_directory, write_whole
+from transformer.training.run import Resume, check_directory, create_directory, read_stored, write_whole
 from transformer.training.step import StepMetrics, TrainState
 
 
@@ -102,7 +102,7 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
     check_directory(directory, config, resume)
     summary_file = directory / "summary.json"
     if summary_file.exists():
-        finished: dict[str, Any] = json.loads(summary_file.read_text(encoding="utf-8"))
+        finished: dict[str, Any] = read_stored(summary_file)
         return finished
     stopwatch = Stopwatch()
     with stopwatch.measure("data"):

@@ -8,8 +8,9 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
 import numpy as np
@@ -19,7 +20,7 @@ from jaxtyping import Int, Key
 from tokenizers import Tokenizer
 
 from transformer.config import schema
-from transformer.config.errors import RunError, UsageError
+from transformer.config.errors import UsageError
 from transformer.config.load import differing_keys, dump_config, load_config
 from transformer.data.batching import batch_shapes
 from transformer.data.dataset import Dataset, SpecialTokens
@@ -30,10 +31,15 @@ from transformer.training.devices import data_mesh, replicate
 from transformer.training.objective import Parameters
 from transformer.training.prediction import Predictor
 
+T = TypeVar("T")
+
 Resume = Literal["auto", "require", "never"]
 
 HARMLESS_KEYS = frozenset({"name", "training.log_every", "training.keep_latest", "training.checkpoint_every", "training.wandb_project"})
 """Settings that may differ when a run is resumed, because no parameter and no figure depends on them."""
+
+PARTIAL = ".partial"
+"""Ending of a file's name while it is written."""
 
 
 def check_directory(directory: Path, config: schema.Config, resume: Resume) -> None:
@@ -44,7 +50,8 @@ def check_directory(directory: Path, config: schema.Config, resume: Resume) -> N
     """
     stored = directory / "config.yaml"
     if not stored.exists():
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        # A kill while the first file was written leaves its beginning: a run that has not begun.
+        if directory.exists() and (not directory.is_dir() or {path.name for path in directory.iterdir()} - {stored.name + PARTIAL}):
             raise UsageError(f"{directory} exists and is not a run directory; name another with --run-dir")
         if resume == "require":
             raise UsageError(f"{directory} holds no run to resume; leave --resume out to start one")
@@ -62,25 +69,27 @@ def create_directory(directory: Path, config: schema.Config, dataset: Dataset) -
     """Write what is known before training.
 
     Raises:
-      RunError: it could not be written; directories made for it are removed.
+      UsageError: it could not be written; directories made for it are removed.
     """
     made = [path for path in (directory, *directory.parents) if not path.exists()]
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        # First, since its presence says that this is a run directory: killed from here on, the same command goes on.
+        write_whole(directory / "config.yaml", dump_config(config))
         write_whole(directory / "tokenizer.json", dataset.tokenizer.to_str(pretty=True))
         write_whole(directory / "labels.json", json.dumps(dataset.labels, ensure_ascii=False, indent=1))
         write_whole(directory / "environment.json", json.dumps(_environment(), indent=1))
-        # Last, since its presence says that this is a run directory.
-        write_whole(directory / "config.yaml", dump_config(config))
     except OSError as error:
         if made:
             shutil.rmtree(made[-1], ignore_errors=True)
-        raise RunError(f"{directory} could not be written: {error.strerror}; make room or name another directory with --run-dir") from error
+        raise UsageError(
+            f"{directory} could not be written: {error.strerror}; make room or name another directory with --run-dir"
+        ) from error
 
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that a kill leaves the old one or the new one."""
-    beside = path.with_name(path.name + ".partial")
+    beside = path.with_name(path.name + PARTIAL)
     try:
         with beside.open("w", encoding="utf-8") as file:
             file.write(text)
@@ -92,11 +101,25 @@ def write_whole(path: Path, text: str) -> None:
         raise
 
 
+def read_stored(path: Path, read: Callable[[str], T] = json.loads) -> T:
+    """What `read` makes of a file of a run directory.
+
+    Raises:
+      UsageError: the file is missing or damaged.
+    """
+    try:
+        return read(path.read_text(encoding="utf-8"))
+    except Exception as error:  # the tokenizers library has no narrower one
+        raise UsageError(f"{path} cannot be read: {error}; put a whole copy back, or train again with another --run-dir") from error
+
+
 def _environment() -> dict[str, Any]:
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tokenizers", "datasets", "numpy")
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = None
+    if shutil.which("git"):
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        ).stdout.strip()
     return {
         "command": sys.argv,
         "commit": commit or None,
@@ -172,7 +195,7 @@ def load_run(directory: Path | str) -> Run:
     """Read a finished run back, with the parameters of its best checkpoint.
 
     Raises:
-      UsageError: the directory is no run, or its training has not ended.
+      UsageError: the directory is no run, its training has not ended, or it is damaged.
     """
     directory = Path(directory)
     if not (directory / "config.yaml").exists():
@@ -183,12 +206,12 @@ def load_run(directory: Path | str) -> Run:
     if isinstance(config.tokenizer, schema.PretrainedTokenizer):
         # The run has its own copy; the weights that it started from may be gone.
         config = config.model_copy(update={"tokenizer": schema.TokenizerFile(path=str(directory / "tokenizer.json"))})
-    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
-    labels = json.loads((directory / "labels.json").read_text(encoding="utf-8"))
-    summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+    tokenizer = read_stored(directory / "tokenizer.json", Tokenizer.from_str)
+    labels: list[str] = read_stored(directory / "labels.json")
+    best_step = read_stored(directory / "summary.json", lambda text: json.loads(text)["best_step"])
     mesh = data_mesh(config.batching.row_multiple)
     graph, abstract = abstract_model(config, tokenizer, labels)
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract)
-    parameters = replicate(load_parameters(directory / "checkpoints", summary["best_step"], like), mesh)
+    parameters = replicate(load_parameters(directory / "checkpoints", best_step, like), mesh)
     return Run(directory, config, tokenizer, special_tokens(tokenizer), labels, parameters, graph, mesh)
