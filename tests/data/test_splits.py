@@ -91,6 +91,7 @@ def test_labels_are_ordered_by_the_source_by_number_or_by_name() -> None:
         return label_order({"train": Rows(["x"] * len(labels), labels)}, known)
 
     assert order(["10", "9", "-1"]) == ["-1", "9", "10"]
+    assert order(["1", "01", "001", "0001", "00001"]) == ["00001", "0001", "001", "01", "1"]  # in every process, whatever a set's order
     assert order(["10", "9", "x"]) == ["10", "9", "x"]
     assert order(["b", "a"], ["c", "b", "a"]) == ["c", "b", "a"]
 
@@ -98,5 +99,5 @@ def test_labels_are_ordered_by_the_source_by_number_or_by_name() -> None:
 def test_labels_that_cannot_be_learned_are_errors() -> None:
     with pytest.raises(UsageError, match="all training rows have the label 'a'"):
         label_order({"train": Rows(["x", "y"], ["a", "a"])}, None)
-    with pytest.raises(UsageError, match="split test has the label 'c', which no training row has; those have a, b"):
+    with pytest.raises(UsageError, match="split test has the label 'c', which no training row has; those have 'a', 'b'"):
         label_order({"train": Rows(["x", "y"], ["a", "b"]), "test": Rows(["z"], ["c"])}, None)

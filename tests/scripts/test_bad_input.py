@@ -1,14 +1,19 @@
 """Whatever a person gets wrong: exit code 2, one message that names what, where and the remedy, no traceback, nothing written or lost."""
 
+import bz2
 import errno
+import gzip
 import io
 import json
+import lzma
 import os
 import shutil
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from zipfile import ZipFile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from transformer.config.errors import RunError, run_command
@@ -143,7 +148,13 @@ def test_mistakes_on_the_command_line(refuse, overrides, words):
             "train.csv", ROWS + "one fish,fish\n", ["one example alone in class 'fish'", "add examples"], id="class with one example"
         ),
         pytest.param("train.csv", "text,label\n" + "a cat,cat\n" * 9, ["all training rows have the label 'cat'"], id="one class"),
-        pytest.param("test.csv", ROWS + "a fish,fish\n", ["split test has the label 'fish'", "cat, dog"], id="unknown label"),
+        pytest.param(
+            "train.csv",
+            "text,label\n" + "".join(f"a cat,{row / 7}\n" for row in range(99)),
+            ["'0.0', '0.14285714285714285'", " and 79 more; ", "data.label_threshold"],
+            id="labels that are measurements",
+        ),
+        pytest.param("test.csv", ROWS + "a fish,fish\n", ["split test has the label 'fish'", "'cat', 'dog'"], id="unknown label"),
         pytest.param("train.csv", ROWS + "no label,\n", ["row 21 of train.csv has no label"], id="no label"),
         pytest.param("train.csv", ROWS + "a,b,c\n", ["row 21 (line 22) of train.csv has 3 fields"], id="too many fields"),
         pytest.param("train.csv", ROWS.encode() + b"caf\xe9,cat\n", ["row 21 of train.csv", "data.source.encoding"], id="not UTF-8"),
@@ -155,6 +166,28 @@ def test_mistakes_in_the_data(work, refuse, file, content, words):
     else:
         (work / file).write_bytes(content if isinstance(content, bytes) else content.encode())
     refuse(words, "train", "config.yaml")
+
+
+@pytest.mark.parametrize("ending", ["csv.gz", "csv.bz2", "csv.xz", "csv.zst", "parquet"])
+def test_a_data_file_that_is_damaged_or_no_such_file_at_all(work, refuse, ending):
+    """Compressed files are damaged in their middle, where only reading finds it out."""
+    rows = "text,label\n" + "".join(f"{index**9} purrs,cat\n" for index in range(999))
+    match ending:
+        case "csv.gz":
+            content = gzip.compress(rows.encode())
+        case "csv.bz2":
+            content = bz2.compress(rows.encode())
+        case "csv.xz":
+            content = lzma.compress(rows.encode())
+        case "parquet":
+            table = io.BytesIO()
+            pq.write_table(pa.table({"text": rows.splitlines(), "label": ["cat"] * 1000}), table)
+            content = table.getvalue()
+        case _:
+            content = b"no file of this kind"
+    middle = len(content) // 4
+    (work / f"train.{ending}").write_bytes(content[:middle] + bytes(200) + content[middle + 200 :])
+    refuse([f"train.{ending}"], "train", "config.yaml", f"data.source.train=[{{path: train.{ending}}}]")
 
 
 def test_a_missing_config(refuse):

@@ -34,7 +34,7 @@ def read_rows(content: bytes, name: str, columns: Sequence[str], files: Files) -
     try:
         # Bytes that cannot be decoded become surrogates here, so that `checked_text` finds them where the row's number is known.
         text = content.decode("utf-8-sig" if files.encoding.lower() in {"utf-8", "utf8"} else files.encoding, errors="surrogateescape")
-    except (LookupError, UnicodeError) as error:
+    except (LookupError, ValueError) as error:
         raise UsageError(f"cannot decode {name} with data.source.encoding={files.encoding}: {error}") from error
     match kind:
         case "jsonl":
@@ -76,7 +76,7 @@ def checked_label(value: Any, threshold: float | None, where: str) -> str:
         return "positive" if number > threshold else "negative"
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, float | list | dict):
+    if isinstance(value, float | bytes | list | dict):
         raise UsageError(f"{where} has the label {value!r}; a label is a string or an integer: set data.label_threshold for numbers")
     return checked_text(str(value), where)
 
@@ -164,7 +164,7 @@ def _parquet(content: bytes, name: str, columns: Sequence[str]) -> Iterator[tupl
         _places(columns, file.schema_arrow.names, name)
         table = file.read(columns=list(columns))
         values = [_arrow_values(table[column]) for column in columns]
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:  # Arrow's own error of a damaged page is an OSError
         raise UsageError(f"{name} cannot be read as parquet: {error}") from error
     class_names = _class_names(table.schema)
     for number, row in enumerate(zip(*values, strict=True), 1):

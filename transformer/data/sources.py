@@ -126,6 +126,9 @@ def _file_identity(path: str) -> Any:
 def _read_file(path: str) -> bytes:
     import fsspec
 
+    if path.lower().endswith(".zst") and "zstd" not in fsspec.available_compressions():
+        # fsspec would hand out the compressed bytes.
+        raise UsageError(f"cannot read {path}: zstandard is not installed; type: .venv/bin/pip install zstandard; or decompress the file")
     with _readable(path), fsspec.open(path, "rb", compression="infer") as file:
         return file.read()
 
@@ -142,7 +145,7 @@ def _readable(path: str) -> Iterator[None]:
         elif _is_local(path):
             message += f": there is no directory {directory.absolute()}"
         raise UsageError(f"{message}; correct data.source") from error
-    except (OSError, ValueError, ImportError, EOFError, RuntimeError) as error:
+    except Exception as error:  # whatever the library of the address's protocol or of the compression raises
         raise UsageError(f"cannot read {path}: {error}; check the address, the network and the permissions") from error
 
 

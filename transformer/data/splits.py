@@ -52,10 +52,11 @@ def stratified_split(
     counts = Counter(labels)
     if len(labels) == 1:
         raise UsageError(f"cannot split {name} off a single training row; give the source a {name} split, or set data.{name}_fraction=0")
-    if single := sorted(repr(label) for label, count in counts.items() if count == 1):
+    if single := sorted(label for label, count in counts.items() if count == 1):
         raise UsageError(
-            f"cannot split {name} off the training rows, stratified by label: one example alone in class {', '.join(single)}; add examples "
-            f"or remove the class, give the source a {name} split, or set data.{name}_fraction=0"
+            f"cannot split {name} off the training rows, stratified by label: one example alone in class {_listed(single)}; add examples "
+            f"or remove the class, give the source a {name} split, or set data.{name}_fraction=0; where these are no classes, set "
+            "data.label to another column, or data.label_threshold for numbers"
         )
     generator = np.random.Philox(np.random.SeedSequence([seed, ("test", "validation").index(name)]))
     # Raw bits, because NumPy may change how its generators draw permutations from them.
@@ -81,7 +82,7 @@ def label_order(splits: Mapping[str, Rows], known: Sequence[str] | None) -> list
     names = list(known) if known else sorted(present, key=_by_number if all(map(_is_integer, present)) else str)
     for split, rows in splits.items():
         if strange := sorted(set(rows.labels) - set(names)):
-            raise UsageError(f"split {split} has the label {strange[0]!r}, which no training row has; those have {', '.join(names)}")
+            raise UsageError(f"split {split} has the label {strange[0]!r}, which no training row has; those have {_listed(names)}")
     return names
 
 
@@ -94,5 +95,11 @@ def _is_integer(name: str) -> bool:
     return name.removeprefix("-").isdecimal()
 
 
-def _by_number(name: str) -> int:
-    return int(name)
+def _by_number(name: str) -> tuple[int, str]:
+    return int(name), name  # 1 and 01 are two labels of one number
+
+
+def _listed(names: Sequence[str], most: int = 20) -> str:
+    """The names, each short and on one line, of which there may be as many as rows where the wrong column is the label."""
+    shown = [repr(name if len(name) <= 40 else f"{name[:40]}...") for name in names[:most]]
+    return ", ".join(shown) + (f" and {len(names) - most:,} more" if len(names) > most else "")
