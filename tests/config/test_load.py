@@ -196,6 +196,7 @@ def test_mistakes_in_lists_and_in_sections_that_do_not_fit(written: Write) -> No
     path = written("a.yaml", BASE)
     assert "model: width 64 is not divisible by heads 7; heads=8 is" in message(path, "model.heads=7")
     assert "data.source.train[1].pth; did you mean path?" in message(path, "data.source.train=[{path: a}, {path: b, pth: c}]")
+    assert "frozen_layers 5 is more than layers 4" in message(path, "model.layers=4", "model.frozen_layers=5")
     kinds = "first, mean, max, attention, final_state_attention"
     assert f"model.pooling[0] should be one of {kinds}, not 'maen'; did you mean mean?" in message(path, "model.pooling=[maen]")
     assert "data.text should be a list of at most 2" in message(path, "data.text=[a, b, c]")

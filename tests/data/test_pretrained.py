@@ -15,7 +15,7 @@ from transformer.config.errors import UsageError
 from transformer.config.schema import Config, DirectoryWeights, HubWeights, PackageWeights, RunWeights, TrainedTokenizer
 from transformer.data import packages
 from transformer.data.dataset import load_dataset
-from transformer.data.pretrained import locate_weights, read_safetensors
+from transformer.data.pretrained import locate_weights, read_config, read_safetensors
 from transformer.data.tokenization import encode_texts, train_tokenizer
 
 TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(3, np.float16), "c": np.full(2, 1.5, ml_dtypes.bfloat16)}
@@ -134,6 +134,16 @@ def test_a_run_is_told_from_a_model(directory: Path) -> None:
         locate_weights(RunWeights(path=str(directory)), print)
     (directory / "config.yaml").write_text("name: run")
     assert locate_weights(RunWeights(path=str(directory)), print) == directory
+    (directory / "config.json").unlink()
+    with pytest.raises(UsageError, match=r"is a run directory .*; say model\.initialize_from\.kind=run"):
+        locate(directory)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"bert"'])
+def test_a_config_that_is_no_object_is_named(directory: Path, text: str) -> None:
+    (directory / "config.json").write_text(text)
+    with pytest.raises(UsageError, match=r"config\.json .*; fetch it again"):
+        read_config(directory)
 
 
 def test_without_network_the_hub_is_told_from_a_wrong_name() -> None:

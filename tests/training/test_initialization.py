@@ -76,6 +76,12 @@ def test_what_the_weights_cannot_be_is_told(make_config, trained, changes, messa
         complete_config(from_run(make_config, trained, **changes))
 
 
+def test_more_frozen_layers_than_the_weights_have_are_refused(make_config, trained):
+    model = schema.Transformer(initialize_from=schema.RunWeights(path=str(trained)), frozen_layers=2)
+    with pytest.raises(UsageError, match="model: frozen_layers 2 is more than layers 1; frozen_layers=1 is all of them"):
+        complete_config(from_run(make_config, trained).model_copy(update={"model": model}))
+
+
 def test_another_tokenizer_is_refused(make_config, trained):
     config = from_run(make_config, trained).model_copy(update={"tokenizer": schema.TrainedTokenizer()})
     with pytest.raises(UsageError, match="leave `tokenizer` out"):

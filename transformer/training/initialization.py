@@ -1,6 +1,5 @@
 """Start from trained weights: a run of this project, or a model in the Hugging Face layout."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,11 +7,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from pydantic import ValidationError
 
 from transformer.config import schema
+from transformer.config.document import Document, Place
 from transformer.config.errors import UsageError
 from transformer.config.load import load_config
-from transformer.data.pretrained import locate_weights, read_safetensors
+from transformer.config.messages import explain
+from transformer.data.pretrained import locate_weights, read_config, read_safetensors
 from transformer.model.hugging_face import read_architecture, read_parameters
 from transformer.model.low_rank import merge_low_rank
 from transformer.training.objective import Parameters
@@ -54,13 +56,17 @@ def complete_config(config: schema.Config, report: Callable[[str], None] = lambd
             f"data.maximum_length {config.data.maximum_length} is more than the {theirs['maximum_positions']} positions that weights in "
             f"{directory} have learned; set data.maximum_length={theirs['maximum_positions']}"
         )
-    complete = schema.Transformer.model_validate({**theirs, **asked})
+    try:
+        complete = schema.Transformer.model_validate({**theirs, **asked})
+    except ValidationError as error:
+        document = Document({}, {(): Place("model")})
+        raise UsageError("\n".join(explain(each, document, schema.Transformer) for each in error.errors())) from error
     return config.model_copy(update={"model": complete, "tokenizer": schema.PretrainedTokenizer()})
 
 
 def _architecture(source: schema.Weights, directory: Path) -> dict[str, Any]:
     if not isinstance(source, schema.RunWeights):
-        return read_architecture(_hugging_face_config(directory))
+        return read_architecture(read_config(directory))
     trained = load_config(directory / "config.yaml")
     if not isinstance(trained.model, schema.Transformer):
         raise UsageError(
@@ -91,7 +97,7 @@ def initialize(config: schema.Config, parameters: Parameters, report: Callable[[
     if isinstance(model.initialize_from, schema.RunWeights):
         found = _run_parameters(directory)
     else:
-        found = read_parameters(_hugging_face_config(directory), read_safetensors(directory), parameters)
+        found = read_parameters(read_config(directory), read_safetensors(directory), parameters)
     if isinstance(config.objective, schema.Classification):
         # A classifier's last layer belongs to its labels.
         found.pop("head", None)
@@ -120,11 +126,3 @@ def _over(drawn: dict[Any, Any], found: dict[Any, Any], directory: Path, prefix:
         else:
             result[name] = jnp.asarray(found[name], jnp.float32)
     return result
-
-
-def _hugging_face_config(directory: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{directory / 'config.json'} cannot be read: {error}") from error
-    return config

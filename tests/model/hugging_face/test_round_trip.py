@@ -144,6 +144,9 @@ def test_what_a_file_lacks_or_has_otherwise_is_named():
         read_parameters(values, tensors, parameters(config("bert"), "classification", vocabulary=30))
     with pytest.raises(UsageError, match=r"type bert have no encoder\.final_norm\.bias"):
         read_parameters(values, tensors, parameters(config("bert", norm_position="pre", embedding_norm=True), "classification"))
+    quantized = tensors | {"bert.encoder.layer.1.output.dense.weight": np.zeros((8, 24), np.int8)}
+    with pytest.raises(UsageError, match=r"layer\.1\.output\.dense\.weight as int8: they are quantized"):
+        read_parameters(values, quantized, state)
     with pytest.raises(UsageError, match="tie_word_embeddings"):
         read_parameters(values | {"tie_word_embeddings": False}, tensors, parameters(config("bert"), "masked_language_model"))
 
@@ -159,6 +162,10 @@ def test_what_a_file_lacks_or_has_otherwise_is_named():
         ("bert", {"add_cross_attention": True}, "add_cross_attention = True"),
         ("roberta", {"hidden_act": "relu"}, "hidden_act = 'relu'"),
         ("distilbert", {"activation": "tanh"}, "activation = 'tanh'"),
+        ("bert", {"hidden_size": "8"}, r"hidden_size = '8', which should be a whole number"),
+        ("bert", {"num_hidden_layers": -1}, r"num_hidden_layers = -1, which should be a whole number above 0"),
+        ("bert", {"num_attention_heads": 3}, r"config\.json: width 8 is not divisible by heads 3"),
+        ("bert", {"hidden_dropout_prob": 1.5}, r"config\.json: dropout should be below 1"),
         ("modernbert", {"norm_bias": True}, "norm_bias = True"),
         ("modernbert", {"intermediate_size": 20}, "multiples of 8"),
         ("modernbert", {"layer_types": ["sliding_attention"] * 3}, "layer_types"),

@@ -1,6 +1,5 @@
 """Where an embedder comes from: a finished run, or weights in the Hugging Face layout."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from jaxtyping import Array, Key
 from transformer.config import schema
 from transformer.config.errors import UsageError
 from transformer.config.load import load_config
-from transformer.data.pretrained import locate_weights, read_safetensors
+from transformer.data.pretrained import locate_weights, read_config, read_safetensors
 from transformer.data.tokenization import read_tokenizer
 from transformer.evaluation.retrieval.embedding import Embedder, EncoderEmbedder
 from transformer.model.encoder import Encoder
@@ -69,10 +68,7 @@ def embed_weights(source: schema.Weights, maximum_length: int, batching: schema.
     directory = locate_weights(source, report)
     if isinstance(source, schema.RunWeights):
         return embed_run(load_run(directory))
-    try:
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{directory / 'config.json'} is not JSON: {error}; fetch it again") from error
+    config = read_config(directory)
     settings = schema.Transformer.model_validate(read_architecture(config))
     tokenizer = read_tokenizer(directory / "tokenizer.json")
     length = min(maximum_length, settings.maximum_positions or maximum_length)

@@ -103,11 +103,14 @@ class Layout:
                 return []
 
 
-def setting(config: dict[str, Any], name: str) -> Any:
-    """A setting that config.json must have. Raises UsageError where it is missing."""
+def setting(config: dict[str, Any], name: str) -> int:
+    """A size that config.json must have. Raises UsageError where it is missing or no whole number above 0."""
     if name not in config:
         raise UsageError(f"config.json has no {name!r}, which a model of type {config.get('model_type')!r} needs; is the file complete?")
-    return config[name]
+    size = config[name]
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise UsageError(f"config.json has {name} = {size!r}, which should be a whole number above 0; fetch it again")
+    return size
 
 
 def require(config: dict[str, Any], supported: Mapping[str, Sequence[Any]]) -> None:

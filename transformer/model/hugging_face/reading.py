@@ -5,8 +5,12 @@ from typing import Any
 
 import numpy as np
 from flax import nnx
+from pydantic import ValidationError
 
+from transformer.config import schema
+from transformer.config.document import Document, Place
 from transformer.config.errors import UsageError
+from transformer.config.messages import explain
 from transformer.model.hugging_face.architectures import LAYOUTS
 from transformer.model.hugging_face.layout import Correspondence, Kind, Layout, Tensors
 from transformer.model.hugging_face.paths import flat, listed, nested
@@ -20,9 +24,16 @@ Shapes = dict[str, tuple[int, ...]]
 def read_architecture(config: dict[str, Any]) -> dict[str, Any]:
     """The settings of `schema.Transformer` that a parsed config.json decides.
 
-    Raises UsageError for an architecture, or a setting of one, that is not supported, and says what is.
+    Raises UsageError for an architecture, or a setting of one, that is not supported, and says what is; and for settings that no model
+    can have.
     """
-    return _layout(config).read_architecture(config)
+    values = _layout(config).read_architecture(config)
+    try:
+        schema.Transformer.model_validate(values, strict=True)
+    except ValidationError as error:
+        document = Document(values, {(): Place("config.json")})
+        raise UsageError("\n".join(explain(each, document, schema.Transformer) for each in error.errors())) from error
+    return values
 
 
 def read_parameters(config: dict[str, Any], tensors: Tensors, wanted: Any) -> dict[Any, Any]:
@@ -39,7 +50,7 @@ def read_parameters(config: dict[str, Any], tensors: Tensors, wanted: Any) -> di
         Nested dictionaries of arrays, keyed as those of `nnx.to_pure_dict`: all of the encoder, but for low-rank sums, which no file has;
         and each part of the head (a classifier's `hidden` and `head`, a language model's `head`) that the file has with these shapes.
 
-    Raises UsageError naming tensors of the encoder that are missing or have other shapes.
+    Raises UsageError naming tensors of the encoder that are missing, have other shapes, or are quantized.
     """
     layout = _layout(config)
     shapes: Shapes = {path: leaf.shape for path, leaf in flat(nnx.to_pure_dict(wanted)).items() if "low_rank" not in path.split(".")}
@@ -99,12 +110,15 @@ class _File:
             )
 
     def read(self, correspondence: Correspondence, shapes: Shapes, tables: set[str]) -> dict[str, np.ndarray]:
-        tensors = [np.asarray(self._tensor(name), np.float32) for name in correspondence.theirs]
+        tensors = [self._tensor(name) for name in correspondence.theirs]
         arrays = dict(zip(correspondence.ours, correspondence.read(*tensors), strict=True))
         return {path: array[: shapes[path][0]] if path in tables and path in shapes else array for path, array in arrays.items()}
 
     def _tensor(self, name: str) -> np.ndarray:
-        return next(self._tensors[spelling] for spelling in self._spellings(name) if spelling in self._tensors)
+        tensor = next(self._tensors[spelling] for spelling in self._spellings(name) if spelling in self._tensors)
+        if np.issubdtype(tensor.dtype, np.integer):
+            raise UsageError(f"the weights have {name} as {tensor.dtype}: they are quantized; take those in float32, float16 or bfloat16")
+        return np.asarray(tensor, np.float32)
 
     def _spellings(self, name: str) -> Iterator[str]:
         for known in (name, name.removeprefix(self._layout.prefix)):
