@@ -11,6 +11,7 @@ from transformer.config.load import dump_config, load_yaml_as
 from transformer.config.parallelism import ParallelismStudy
 from transformer.host import make_allocation_cheap
 
+ROOT = Path(__file__).resolve().parent.parent
 DEFAULT = "configs/benchmark/default.yaml"
 
 DESCRIPTION = """\
@@ -45,9 +46,11 @@ def main() -> None:
         help="benchmark.json of other machines, for the report",
     )
     arguments = parser.parse_intermixed_args()
-    config, overrides = arguments.config or DEFAULT, arguments.overrides
-    if "=" in config:
-        config, overrides = DEFAULT, [config, *overrides]
+    config, overrides = arguments.config, arguments.overrides
+    if config is not None and "=" in config:
+        config, overrides = None, [config, *overrides]
+    # The default is found from any working directory.
+    config = config or ROOT / DEFAULT
     study = load_yaml_as(ParallelismStudy, config, overrides)
     others = [_read(path) for path in arguments.others]
     directory = arguments.output or Path("runs") / f"benchmark-{study.name}"

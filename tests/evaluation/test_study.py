@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from transformer.config.comparison import Comparison
 from transformer.config.errors import UsageError
@@ -44,6 +45,12 @@ def directory(tmp_path_factory):
 def comparison(**changes):
     rivals = {name: {"config": f"{name}.yaml", "family": "attention", "description": name} for name in ("transformer", "rnn")}
     return Comparison.model_validate({"name": "tiny", "rivals": rivals, "learning_rates": [1e-3, 1e-1], "seeds": [0, 1], **changes})
+
+
+@pytest.mark.parametrize(("key", "values", "once"), [("seeds", [0, 1, 0], r"\[0, 1\]"), ("learning_rates", [0.1, 0.1], r"\[0\.1\]")])
+def test_no_training_counts_twice(key, values, once):
+    with pytest.raises(ValidationError, match=f"has one twice; write {key}={once}"):
+        comparison(**{key: values})
 
 
 def test_a_study_tests_once_at_the_end_and_repeats_no_training(directory, tmp_path, monkeypatch):

@@ -51,13 +51,15 @@ def test_a_study_in_files(config, command, tmp_path, monkeypatch, capsys):
     assert "<html" in (tmp_path / "first" / "report.html").read_text(encoding="utf-8")
 
 
-def test_mistakes_are_told_at_once(config, command, tmp_path, capsys):
+def test_mistakes_are_told_at_once(config, command, tmp_path, monkeypatch, capsys):
     def error(*arguments):
         assert command("benchmark", *arguments) == 2
         return capsys.readouterr().err
 
     assert "unknown key round; did you mean rounds?" in error(config, "round=2")
     assert "override round=2" in error("round=2")
+    monkeypatch.chdir(tmp_path)
+    assert "override round=2" in error("round=2"), "the default study is found from elsewhere too"
     assert "no.json: No such file" in error(config, "--with", tmp_path / "no.json")
     (tmp_path / "other.json").write_text('{"kind": "comparison"}')
     assert "it holds no benchmark" in error(config, "--with", tmp_path / "other.json")

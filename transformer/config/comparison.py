@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat
+from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
 
 from transformer.config.schema import Section
 
@@ -35,3 +35,11 @@ class Comparison(Section):
     """Each rival is trained with each, at its learning rate."""
     target_accuracy: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Validation accuracy whose time is measured; by default that of TF-IDF with logistic regression."""
+
+    @model_validator(mode="after")
+    def _nothing_counts_twice(self) -> "Comparison":
+        # The same run twice would make the interval over seeds narrower than it is.
+        for name, values in (("seeds", self.seeds), ("learning_rates", self.learning_rates)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} {values} has one twice; write {name}={list(dict.fromkeys(values))}")
+        return self

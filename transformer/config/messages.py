@@ -18,6 +18,7 @@ _EXPECTED = {
     "string_type": "text",
     "bool_type": "true or false",
     "list_type": "a list",
+    "dict_type": "a section with keys of its own",
     "model_type": "a section with keys of its own",
     "model_attributes_type": "a section with keys of its own",
     "union_tag_not_found": "a section with keys of its own",
