@@ -123,7 +123,8 @@ def _crossings(figures: Sequence[Figures], machines: list[str]) -> str:
         for row in rows(one, "crossings")
     ]
     columns = [*(["machine"] if len(machines) > 1 else []), "which", "what", "texts a batch", "length", "faster from so many processors"]
-    return table("From how many processors on the first is faster, by the bound", columns, found)
+    caption = "From how many processors on the first is faster, by the bound"
+    return details(f"{caption}, for all {len(found):,} shapes", table(caption, columns, found))
 
 
 def _models(figures: Sequence[Figures]) -> str:
