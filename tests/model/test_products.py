@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
+from transformer.config import schema
+from transformer.model.build import build_classifier
 from transformer.model.feed_forward import FeedForward, gelu, inner_width
 from transformer.model.linear import Linear
 from transformer.model.normalization import LayerNorm, RMSNorm
@@ -59,6 +61,63 @@ def test_bfloat16_products_round_their_inputs_and_nothing_else(rows, inputs, out
     x_gradient, weight_gradient = gradients(lambda x, w: product(x, w, jnp.bfloat16), x, weight)
     np.testing.assert_allclose(x_gradient, cosines((rows, outputs)) @ rounded(weight).T, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(weight_gradient, rounded(x).T @ cosines((rows, outputs)), rtol=1e-4, atol=1e-3)
+
+
+ODD_SHAPES = [(1, 1, 1), (1, 33, 1), (33, 1, 33), (1, 8, 33), (33, 8, 1), (2, 1, 3), (1, 3, 2), (17, 2, 3)]
+
+
+@pytest.mark.parametrize("leading", [(), (3,), (1, 2)])
+def test_the_cpu_refuses_no_bfloat16_product(leading):
+    """Products of one row, one column, one inner element and odd sizes, with both gradients, compile and run: there is no need to fall back
+    to float32. All in one program, because most of the time is that of compiling one."""
+    operands = [(normal(0, *leading, m, k), normal(1, *leading, k, n)) for m, k, n in ODD_SHAPES]
+
+    @jax.jit
+    def products_and_gradients(operands):
+        results = []
+        for a, b in operands:
+            for function, other in ((product, b), (product_with_transpose, b.mT)):
+                result, pullback = jax.vjp(lambda a, b, function=function: function(a, b, jnp.bfloat16), a, other)
+                results.append((result, *pullback(result)))
+        return results
+
+    def rounded(array):
+        return np.asarray(jnp.asarray(array).astype(jnp.bfloat16), np.float64)
+
+    results = iter(jax.device_get(products_and_gradients(operands)))
+    for a, b in [(rounded(a), rounded(b)) for a, b in operands]:
+        for transposed in (False, True):
+            result, a_gradient, b_gradient = next(results)
+            gradient = rounded(result)
+            b_gradient = b_gradient.mT if transposed else b_gradient
+            for got, expected in ((result, a @ b), (a_gradient, gradient @ b.mT), (b_gradient, a.mT @ gradient)):
+                np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max(), err_msg=f"{a.shape} {b.shape}")
+
+
+SMALLEST = {"width": 2, "layers": 2, "dropout": 0.0, "precision": "bfloat16"}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        schema.Transformer(**SMALLEST, heads=2, feed_forward=1),
+        schema.Transformer(**SMALLEST, heads=1, feed_forward=1, activation="swiglu", scan_layers=True, rematerialize=True),
+        schema.Recurrent(**SMALLEST, kind="lstm", hidden=1, bidirectional=True, pooling=["final_state_attention"]),
+        schema.Recurrent(**SMALLEST, kind="minlstm", hidden=1, intra_attention=True, pooling=["attention"]),
+        schema.Convolutional(**SMALLEST, hidden=1),
+    ],
+    ids=["transformer", "scanned", "bilstm", "minlstm", "convolutional"],
+)
+def test_the_smallest_models_train_in_bfloat16_on_one_token(config):
+    model = build_classifier(config, vocabulary_size=8, classes=2, maximum_length=4, pairs=False, key=jax.random.key(0))
+    graph, parameters = nnx.split(model)
+    one = jnp.ones((1, 1), jnp.int32)
+
+    @jax.jit
+    def loss_and_gradient(parameters):
+        return jax.value_and_grad(lambda parameters: jax.nn.logsumexp(nnx.merge(graph, parameters)(one, one, one - 1)))(parameters)
+
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(loss_and_gradient(parameters)))
 
 
 def test_the_linear_layer_takes_any_leading_axes():
