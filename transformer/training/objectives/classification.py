@@ -65,14 +65,15 @@ class ClassificationObjective:
         With a consistency a > 0, two passes that mask and drop out differently give ½ (loss + loss' + a divergence), which is half of
         R-Drop's loss, so that it stays a cross-entropy (Liang et al. 2021, equation 4).
         """
-        settings, weights = self._settings, batch["weights"]
-        keys = jax.random.split(key) if settings.consistency else [key]
-        passes = [self._logits(model, batch, key) for key in keys]
-        losses = [classification_loss(logits, batch["labels"], weights, settings.label_smoothing) for logits in passes]
-        loss = sum(losses) / len(losses)
-        if settings.consistency:
-            loss += settings.consistency / 2 * divergence(*passes, weights)
-        return loss, jnp.sum(weights)
+        consistency, weights = self._settings.consistency, batch["weights"]
+        if not consistency:
+            return self._cross_entropy(self._logits(model, batch, key), batch), jnp.sum(weights)
+        one, other = (self._logits(model, batch, part) for part in jax.random.split(key))
+        losses = self._cross_entropy(one, batch) + self._cross_entropy(other, batch) + consistency * divergence(one, other, weights)
+        return losses / 2, jnp.sum(weights)
+
+    def _cross_entropy(self, logits: Float[Array, "batch classes"], batch: Batch) -> Float[Array, ""]:
+        return classification_loss(logits, batch["labels"], batch["weights"], self._settings.label_smoothing)
 
     def _logits(self, model: nnx.Module, batch: Batch, key: Key[Array, ""]) -> Float[Array, "batch classes"]:
         mask_key, dropout_key = jax.random.split(key)
