@@ -37,7 +37,7 @@ def losses(config, directory, count):
     return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_eight_devices_have_the_losses_of_one(make_config, tmp_path):
+def test_eight_devices_have_the_config(make_config, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(dump_config(make_config(training={"log_every": 1, "epochs": 2, "average_decay": 0.0, "accumulation": 1})))
     one, eight = losses(config, tmp_path / "one", 1), losses(config, tmp_path / "eight", 8)
@@ -51,3 +51,24 @@ def test_devices_that_do_not_divide_the_rows_are_told(monkeypatch):
     monkeypatch.setattr(devices.jax, "device_count", lambda: 3)
     with pytest.raises(UsageError, match="row_multiple=3"):
         devices.data_mesh(8)
+    with pytest.raises(UsageError, match=r"3 devices and training\.accumulation 2 do not divide .* set batching\.row_multiple=6"):
+        devices.data_mesh(9, accumulation=2)
+
+
+def test_a_run_predicts_on_other_devices_than_it_was_trained_on(make_config, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(dump_config(make_config(training={"maximum_steps": 1})))
+    losses(config, tmp_path / "run", 1)
+    alone, among_three = (
+        subprocess.run(
+            [sys.executable, str(ROOT / "scripts" / "predict.py"), str(tmp_path / "run"), "alpha beta", "gamma"],
+            env={**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
+        ).stdout.splitlines()
+        for count in (1, 3)
+    )
+    for one, three in zip(alone, among_three, strict=True):
+        assert json.loads(one)["probabilities"] == pytest.approx(json.loads(three)["probabilities"], rel=1e-4)

@@ -1,5 +1,6 @@
 """The one place that knows devices: the mesh, how arrays lie on it, and the compilation cache."""
 
+import math
 from typing import Any
 
 import jax
@@ -27,16 +28,24 @@ def compute_in_the_calling_thread() -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
-def data_mesh(row_multiple: int) -> Mesh:
-    """A mesh over all devices with one axis, `data`, over which the rows of a batch are split.
+def data_mesh(row_multiple: int, accumulation: int = 1) -> Mesh:
+    """A mesh over all devices with one axis, `data`, over which the rows of a batch are split, each of whose pieces they share evenly.
 
     Raises:
-      UsageError: the devices do not divide `row_multiple`, so some batch could not be split evenly.
+      UsageError: `row_multiple` is no multiple of devices x accumulation, so some batch could not be split evenly.
     """
     count = jax.device_count()
-    if row_multiple % count:
-        raise UsageError(f"{count} devices do not divide batching.row_multiple {row_multiple}; set batching.row_multiple={count}")
+    if row_multiple % (count * accumulation):
+        pieces = f" and training.accumulation {accumulation}" if accumulation > 1 else ""
+        raise UsageError(
+            f"{count} devices{pieces} do not divide batching.row_multiple {row_multiple}; set batching.row_multiple={count * accumulation}"
+        )
     return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,))
+
+
+def divisible_rows(row_multiple: int) -> int:
+    """The least multiple of `row_multiple` that all devices divide: for predictions, which may run elsewhere than the training did."""
+    return math.lcm(row_multiple, jax.device_count())
 
 
 def split_rows(batch: Any, mesh: Mesh) -> Any:

@@ -108,7 +108,7 @@ def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Ex
     Raises:
       UsageError: the config does not fit the data or the devices.
     """
-    mesh = data_mesh(config.batching.row_multiple)
+    mesh = data_mesh(config.batching.row_multiple, config.training.accumulation)
     dataset = load_dataset(config, report)
     if dataset.validation is None and config.training.early_stopping is not None:
         raise UsageError("training.early_stopping needs validation rows; set data.validation_fraction=0.1 or name validation files")
