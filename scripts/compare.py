@@ -71,7 +71,8 @@ def _train(config: Path, directory: Path) -> None:
     code = process.wait()
     for number, handler in previous.items():
         signal.signal(number, handler)
-    if code:
+    # Told to stop before its first step, when there is nothing to save, it ends at once.
+    if code not in {0, -signal.SIGTERM}:
         raise RunError(f"the training in {directory} failed, as told above; correct that, then run the same command again: it goes on")
     if not (directory / "summary.json").exists():
         print(f"To go on with the comparison: {shlex.join(['python', *sys.argv])}")

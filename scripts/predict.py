@@ -2,14 +2,13 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable
 
 import numpy as np
 
 from transformer.config.errors import UsageError, run_command
-from transformer.data.lines import decoded, read_lines
+from transformer.data.lines import decoded, open_standard_streams, read_lines
 from transformer.host import make_allocation_cheap
 
 BATCH = 1024
@@ -41,6 +40,7 @@ def main() -> None:
     parser.add_argument("run", metavar="RUN_DIR", help="directory of a run that train.py finished")
     parser.add_argument("texts", metavar="TEXT", nargs="*", help="texts to label; without any, standard input is read")
     arguments = parser.parse_args()
+    open_standard_streams(reading=not arguments.texts)
     # JAX is imported only now, so that a mistake on the command line is told at once.
     from transformer.data.tokenization import encode_texts
     from transformer.training.devices import use_compilation_cache
@@ -61,18 +61,13 @@ def main() -> None:
             sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
-    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # label names may be in any script, whatever the locale
-    try:
-        if arguments.texts:
-            answer([_parse(text, f"text {row}", pairs) for row, text in enumerate(arguments.texts, start=1)])
-            return
-        if sys.stdin.isatty():
-            sys.stderr.write("Type a text a line; Ctrl-D ends.\n")
-        for row, lines in read_lines(sys.stdin.buffer, BATCH):  # type: ignore[arg-type]  # it is one that is buffered
-            _answer_lines(lines, row, pairs, answer)
-    except BrokenPipeError:
-        # Whoever read the output has seen enough. The interpreter flushes once more at exit: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if arguments.texts:
+        answer([_parse(text, f"text {row}", pairs) for row, text in enumerate(arguments.texts, start=1)])
+        return
+    if sys.stdin.isatty():
+        sys.stderr.write("Type a text a line; Ctrl-D ends.\n")
+    for row, lines in read_lines(sys.stdin.buffer, BATCH):  # type: ignore[arg-type]  # it is one that is buffered
+        _answer_lines(lines, row, pairs, answer)
 
 
 def _answer_lines(lines: list[bytes], first_row: int, pairs: bool, answer: Callable[[list[Text]], None]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from transformer.config.errors import UsageError, run_command
-from transformer.data.lines import decoded, read_lines
+from transformer.data.lines import decoded, open_standard_streams, read_lines
 from transformer.host import make_allocation_cheap
 
 BATCH = 256
@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--index", metavar="DIR", type=Path, help="where the index is kept (default: FILE.jsonl.index, beside the file)")
     parser.add_argument("--sums", metavar="FILE.npy", type=Path, help="write the weighted sums here, a row a query, float32")
     arguments = parser.parse_args()
+    open_standard_streams(reading=arguments.query is None)
     query = None if arguments.query is None else _checked(arguments.query, "--query")
     if arguments.sums and not os.access(arguments.sums.absolute().parent, os.W_OK):
         raise UsageError(f"--sums {arguments.sums}: no directory {arguments.sums.absolute().parent} that may be written to; name another")
@@ -93,17 +94,12 @@ def main() -> None:
         if arguments.sums:
             sums.append(answers.sums)
 
-    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # titles may be in any script, whatever the locale
-    try:
-        if query is None:
-            _answer_standard_input(answer)
-        else:
-            answer([query])
-        if arguments.sums:
-            _write_sums(arguments.sums, np.concatenate(sums))
-    except BrokenPipeError:
-        # Whoever read the output has seen enough. The interpreter flushes once more at exit: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if query is None:
+        _answer_standard_input(answer)
+    else:
+        answer([query])
+    if arguments.sums:
+        _write_sums(arguments.sums, np.concatenate(sums))
 
 
 def _answer_standard_input(answer: Callable[[list[str]], None]) -> None:

@@ -8,15 +8,24 @@ import json
 import lzma
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from zipfile import ZipFile
 
+import jax
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from transformer.config.errors import RunError, run_command
+from transformer.training import loop
+
+ROOT = Path(__file__).parents[2]
 
 CONFIG = """\
 name: tiny
@@ -323,6 +332,74 @@ def test_a_disk_that_is_full_in_a_librarys_writer(capsys):
             run_command(fail)
         assert leaving.value.code == 2
         assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        np._core._exceptions._ArrayMemoryError((2_000_000, 2_000_000), np.dtype(np.float32)),
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 16000000000000 bytes.\nBuffer assignment: ..."),
+    ],
+    ids=["Python", "NumPy", "JAX"],
+)
+def test_too_little_memory(work, command, capsys, monkeypatch, error):
+    def allocate(*_):
+        raise error
+
+    monkeypatch.setattr(loop, "build_experiment", allocate)
+    assert command("train", "config.yaml") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: too little memory (")
+    for key in ("batching.tokens", "model.width", "training.accumulation"):
+        assert key in line
+
+
+def test_an_interrupt_before_the_first_step(work, command, capsys, monkeypatch):
+    monkeypatch.setattr(loop, "build_experiment", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert command("train", "config.yaml") == 130
+    assert capsys.readouterr().err == "interrupted; the same command begins again, from the last checkpoint where there is one\n"
+    monkeypatch.undo()
+    monkeypatch.chdir(work)
+    assert command("train", "config.yaml") == 0
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_is_no_failure(work, unbuffered):
+    """The config is printed into a pipe that nobody reads any more."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    arguments = [sys.executable, ROOT / "train.py", "config.yaml", "--print-config"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    ended = subprocess.run(arguments, stdout=writing, stderr=subprocess.PIPE, env=environment, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_a_connection_that_breaks_is_a_failure(capsys):
+    """A broken pipe that is not standard output's is not taken for a reader that left."""
+
+    def send():
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    with pytest.raises(BrokenPipeError):
+        run_command(send)
+
+
+@pytest.mark.parametrize(
+    ("script", "stream", "word"),
+    [
+        ("predict", "stdin", "standard input is closed"),
+        ("predict", "stdout", "standard output is closed"),
+        ("retrieve", "stdin", "standard input is closed"),
+        ("retrieve", "stdout", "standard output is closed"),
+    ],
+)
+def test_a_standard_stream_that_is_closed(work, refuse, monkeypatch, script, stream, word):
+    """As after `<&-` and `>&-` in a shell, where Python has None for it."""
+    monkeypatch.setattr(sys, "stdout", None if stream == "stdout" else sys.stdout)
+    options = {"predict": ["runs/tiny"], "retrieve": ["runs/tiny", "--documents", "train.csv"]}[script]
+    refuse([word], script, *options, stdin=None if stream == "stdin" else b"")
 
 
 def test_hostile_texts_train_and_predict(work, command, capsys):

@@ -22,23 +22,56 @@ class RunError(Exception):
 
 
 def run_command(main: Callable[[], None]) -> NoReturn:
-    """Run a command's main function; turn the two errors above, and a full disk, into a message and an exit code."""
+    """Run a command's main function; turn the two errors above, and what may stop any command, into a message and an exit code.
+
+    A full disk is 2, too little memory 1, an interrupt (Ctrl-C) that `main` leaves to us 130. Where the reader of standard output has
+    left, as `head` does, it has seen enough: 0, and no message.
+    """
     try:
         main()
+        print(end="", flush=True)  # not at the interpreter's exit, where nothing could be told
     except UsageError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+        _leave(2, f"error: {error}")
     except RunError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2 if _disk_is_full(error.__cause__) else 1)
-    except OSError as error:
-        if not _disk_is_full(error):
+        _leave(2 if _disk_is_full(error.__cause__) else 1, f"error: {error}")
+    except KeyboardInterrupt:
+        _leave(130, "interrupted; the same command begins again, from the last checkpoint where there is one")
+    except BrokenPipeError:
+        if not _reader_has_left():
             raise
-        sys.stderr.write(f"error: {error}; make room, then run the same command again: what was complete is kept\n")
-        sys.exit(2)
+        # The interpreter flushes once more at exit: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if _disk_is_full(error):
+            _leave(2, f"error: {error}; make room, then run the same command again: what was complete is kept")
+        if not _memory_is_exhausted(error):
+            raise
+        reason = next(iter(str(error).splitlines()), "out of memory")
+        _leave(
+            1, f"error: too little memory ({reason}); train with smaller batching.tokens or model.width, or with more training.accumulation"
+        )
     sys.exit(0)
+
+
+def _leave(code: int, message: str) -> NoReturn:
+    sys.stderr.write(message + "\n")
+    sys.exit(code)
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
     # Not every library keeps the number: Orbax's writer (TensorStore) has it in the text alone.
     return getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or os.strerror(errno.ENOSPC) in str(error)
+
+
+def _memory_is_exhausted(error: Exception) -> bool:
+    # JAX, which is not imported here, has no class of its own for it.
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _reader_has_left() -> bool:
+    """Whether the broken pipe is standard output's, and not that of a connection to elsewhere."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        return True
+    return False

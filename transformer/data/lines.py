@@ -1,9 +1,22 @@
-"""Lines of a stream that may be endless, such as standard input."""
+"""Standard input and output as lines of UTF-8; the input may be endless."""
 
+import sys
 from collections.abc import Iterator
 from io import BufferedIOBase
 
 from transformer.config.errors import UsageError
+
+
+def open_standard_streams(*, reading: bool) -> None:
+    """Have standard output written in UTF-8, whatever the locale.
+
+    Raises UsageError where it is closed, or standard input is and `reading` says that it will be read.
+    """
+    if sys.stdout is None:
+        raise UsageError("standard output is closed, and the answers go there; send them to a file with > FILE, or leave >&- out")
+    if reading and sys.stdin is None:
+        raise UsageError("standard input is closed, and it would be read; send it a file with < FILE, or leave <&- out")
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # it is one that can be
 
 
 def read_lines(stream: BufferedIOBase, most: int) -> Iterator[tuple[int, list[bytes]]]:

@@ -145,6 +145,8 @@ def main() -> None:
     if sys.argv[1:2] in (["-h"], ["--help"]):
         sys.stdout.write(__doc__ or "")
         return
+    if sys.stdout is None or (sys.stdin is None and not sys.argv[1:]):
+        _fail("a standard stream is closed; send texts with < FILE, and answers with > FILE")
     model = Model()
     pairs = model.settings["pairs"]
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
