@@ -98,7 +98,7 @@ def _values(described: dict[str, Any]) -> str:
         case {"type": "integer" | "number" | "string" | "boolean" | "null" as type_}:
             words = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
             limits = {"exclusiveMinimum": "above", "minimum": "at least", "exclusiveMaximum": "below", "maximum": "at most"}
-            return ", ".join([words[type_], *(f"{word} {described[limit]:g}" for limit, word in limits.items() if limit in described)])
+            return ", ".join([words[type_], *(f"{word} {described[limit]:,.12g}" for limit, word in limits.items() if limit in described)])
     raise AssertionError(described)
 
 

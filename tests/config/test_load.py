@@ -256,10 +256,10 @@ SOURCES = st.one_of(
 CONFIGS = st.builds(
     Config,
     name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._/-]*", fullmatch=True),
-    seed=st.integers(0, 2**64),
+    seed=st.integers(0, 2**32 - 1),
     data=st.builds(Data, source=SOURCES, text=st.lists(TEXT, min_size=1, max_size=2), label_threshold=st.none() | st.floats(-1e9, 1e9)),
     tokenizer=st.builds(TrainedTokenizer, vocabulary_size=st.integers(8, 10**6)) | st.builds(TokenizerFile, path=TEXT),
-    batching=st.builds(Batching, tokens=st.integers(10**6, 10**9)),
+    batching=st.builds(Batching, tokens=st.integers(10**6, 10**8)),
     model=st.builds(Transformer, dropout=SHARE) | st.builds(Recurrent, kind=st.sampled_from(["rnn", "lstm", "gru"]), hidden=POSITIVE),
     optimizer=st.builds(AdamW, learning_rate=st.floats(1e-300, 1e300)) | st.builds(Muon, momentum=SHARE),
     schedule=st.builds(Schedule, final_fraction=SHARE),

@@ -134,6 +134,13 @@ def test_a_config_that_is_no_yaml(work, refuse):
             ["schedule.warmup_steps 9 is not below training.maximum_steps 9"],
             id="more warm-up than steps",
         ),
+        pytest.param(["seed=4294967296"], ["seed should be below 4294967296"], id="a seed that JAX takes for another"),
+        pytest.param(["model.width=1000000000000"], ["model.width should be at most 100000000"], id="a size that ends the process"),
+        pytest.param(
+            ["training.epochs=1e10"],
+            ["training.epochs 10000000000.0 makes more steps than a run can count", "set training.maximum_steps=2147483647"],
+            id="more steps than 32 bits count",
+        ),
         pytest.param(["batching.tokens=64"], ["batching.tokens 64", "set batching.tokens=128"], id="batch too small"),
         pytest.param(
             ["training.accumulation=3"], ["does not divide batching.row_multiple", "set batching.row_multiple="], id="accumulation"

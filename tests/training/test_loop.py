@@ -10,7 +10,7 @@ from transformer.config.errors import RunError, UsageError
 from transformer.data.dataset import load_dataset
 from transformer.evaluation.metrics import scores
 from transformer.training import loop
-from transformer.training.experiment import build_experiment
+from transformer.training.experiment import build_experiment, total_steps
 from transformer.training.loop import train
 from transformer.training.objectives.classification import ClassificationObjective
 from transformer.training.run import load_run
@@ -115,6 +115,13 @@ def test_another_config_is_refused_by_its_keys_and_harmless_ones_are_not(make_co
         train(make_config(model={"dropout": 0.3}), tmp_path / "run", score=scores)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
     assert train(make_config(training={"log_every": 3}), tmp_path / "run", score=scores) is not None
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1.1, 11), (1.11, 12), (3, 30), (0.07, 1), (1e-9, 1)])
+def test_epochs_are_the_decimal_that_was_written(epochs, steps):
+    """1.1 x 10 is 11.000000000000002 in floats."""
+    assert total_steps(schema.Training(epochs=epochs), 10) == steps
+    assert total_steps(schema.Training(epochs=epochs, maximum_steps=5), 10) == min(steps, 5)
 
 
 def test_resume_choices(make_config, tmp_path):

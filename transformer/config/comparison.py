@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
-from transformer.config.schema import Section
+from transformer.config.schema import Section, Seed
 
 Family = Literal["attention", "recurrence", "recurrence with attention", "convolution", "parallel recurrence"]
 
@@ -31,7 +31,7 @@ class Comparison(Section):
     """Settings of all rivals, such as `training.epochs=4`."""
     learning_rates: Annotated[list[PositiveFloat], Field(min_length=1)] = [1e-3]
     """Tried by every rival with the first seed; the one with the best validation accuracy is taken."""
-    seeds: Annotated[list[NonNegativeInt], Field(min_length=1)] = [0, 1, 2]
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0, 1, 2]
     """Each rival is trained with each, at its learning rate."""
     target_accuracy: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Validation accuracy whose time is measured; by default that of TF-IDF with logistic regression."""

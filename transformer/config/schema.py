@@ -6,6 +6,12 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 """A share of a whole, from 0 up to but not including 1."""
+LARGEST_SIZE = 100_000_000
+"""More than any machine has room for: of far more, XLA and the tokenizers library make no error, but end the process."""
+Size = Annotated[int, Field(gt=0, le=LARGEST_SIZE)]
+"""How large an array is."""
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What a random key is made of: JAX reads 32 bits of it, and takes 2**32 for 0."""
 
 
 class Section(BaseModel):
@@ -116,7 +122,7 @@ class Data(Section):
     """Seed of these two splits; apart from `seed`, so that every seed is measured on the same rows."""
     deduplicate: bool = False
     """Drop rows whose text stood before, ahead of any split."""
-    maximum_length: Annotated[int, Field(ge=4)] = 256
+    maximum_length: Annotated[int, Field(ge=4, le=LARGEST_SIZE)] = 256
     """Longest text in tokens, special tokens included; longer texts are cut, or, where their tokens are what is learned, split."""
 
 
@@ -125,7 +131,7 @@ class TrainedTokenizer(Section):
 
     kind: Literal["wordpiece", "bpe", "unigram", "byte", "character"] = "wordpiece"
     """`byte` is byte-level BPE; `character` suits Chinese."""
-    vocabulary_size: Annotated[int, Field(ge=8)] = 8192
+    vocabulary_size: Annotated[int, Field(ge=8, le=LARGEST_SIZE)] = 8192
     """Most entries in the vocabulary, special tokens included."""
     lowercase: bool = True
     """Lower the case of every text."""
@@ -153,11 +159,11 @@ Tokenizer = Annotated[TrainedTokenizer | TokenizerFile | PretrainedTokenizer, Fi
 class Batching(Section):
     """How texts become batches of static shape."""
 
-    tokens: PositiveInt = 4096
+    tokens: Size = 4096
     """Budget of a batch: rows x length, padding included, over all devices."""
     length_groups: PositiveInt = 8
     """How many lengths batches may have; texts are padded to the next one."""
-    row_multiple: PositiveInt = 8
+    row_multiple: Size = 8
     """Every batch has a multiple of this many rows; the number of devices x accumulation must divide it."""
 
 
@@ -212,7 +218,7 @@ Weights = Annotated[RunWeights | DirectoryWeights | HubWeights | PackageWeights,
 class LowRank(Section):
     """LoRA (Hu et al. 2021): the encoder's weights stay as they are, and each matrix gets a low-rank sum that is learned."""
 
-    rank: PositiveInt = 8
+    rank: Size = 8
     """Rank of the sum."""
     alpha: PositiveFloat = 16.0
     """The sum is scaled by alpha / rank."""
@@ -225,7 +231,7 @@ Precision = Literal["float32", "bfloat16"]
 class Encoder(Section):
     """What every encoder has."""
 
-    width: PositiveInt = 128
+    width: Size = 128
     """Size of the embeddings and of a Transformer's states."""
     layers: PositiveInt = 2
     """Number of layers."""
@@ -243,7 +249,7 @@ class Transformer(Encoder):
     kind: Literal["transformer"] = "transformer"
     heads: PositiveInt = 2
     """Attention heads; must divide the width."""
-    feed_forward: PositiveInt = 512
+    feed_forward: Size = 512
     """Inner width of the feed-forward sublayer."""
     norm_position: Literal["pre", "post"] = "pre"
     """Normalize before each sublayer (Xiong et al. 2020), or after its residual sum, as in 2017."""
@@ -255,7 +261,7 @@ class Transformer(Encoder):
     """Normalize the embeddings, as BERT does; they are then not scaled by the root of the width."""
     positions: Literal["sinusoidal", "learned", "rotary", "none"] = "sinusoidal"
     """How order is told: sinusoids (2017), learned (BERT), rotary (Su et al. 2021), or not at all."""
-    maximum_positions: PositiveInt | None = None
+    maximum_positions: Size | None = None
     """How many learned positions there are; `data.maximum_length` by default."""
     token_types: NonNegativeInt | None = None
     """How many kinds of token are told apart (BERT); by default 2 for pairs of texts, and otherwise none."""
@@ -315,7 +321,7 @@ class Recurrent(Encoder):
 
     kind: Literal["rnn", "lstm", "gru", "mingru", "minlstm"] = "lstm"
     """Which recurrence; those of `mingru` and `minlstm` are computed in parallel along the text."""
-    hidden: PositiveInt = 128
+    hidden: Size = 128
     """Size of the hidden state of one direction."""
     bidirectional: bool = False
     """Read the text in both directions."""
@@ -327,9 +333,9 @@ class Convolutional(Encoder):
     """A network of gated convolutions (Dauphin et al. 2017)."""
 
     kind: Literal["convolutional"] = "convolutional"
-    hidden: PositiveInt = 128
+    hidden: Size = 128
     """Size of a token's state in every layer."""
-    kernel_size: PositiveInt = 3
+    kernel_size: Size = 3
     """How many tokens a convolution sees: an odd number, the token and as many to each side."""
 
     @model_validator(mode="after")
@@ -474,7 +480,7 @@ class Config(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
     """Name of the run; its default directory is `runs/NAME`."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Everything random in training follows from it and from the step."""
     data: Data
     """Texts and labels."""

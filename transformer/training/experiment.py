@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from typing import Any
 
 import jax
@@ -24,6 +25,8 @@ from transformer.training.objectives import Batch, Evaluator, Score, build_objec
 from transformer.training.optimizer import build_optimizer, learning_rate_schedule
 from transformer.training.run import initial_model
 from transformer.training.step import StepMetrics, TrainState, Variation, initial_state, make_train_step
+
+LAST_STEP = 2**31 - 1
 
 
 class Stopwatch:
@@ -114,9 +117,7 @@ def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Ex
         raise UsageError("training.early_stopping needs validation rows; set data.validation_fraction=0.1 or name validation files")
     objective = build_objective(config.objective, dataset)
     batches = objective.batches(config, dataset)
-    steps = math.ceil(config.training.epochs * batches.steps_per_epoch)
-    if config.training.maximum_steps is not None:
-        steps = min(steps, config.training.maximum_steps)
+    steps = total_steps(config.training, batches.steps_per_epoch)
     if config.schedule.warmup_steps >= steps > 1:
         raise UsageError(
             f"schedule.warmup_steps {config.schedule.warmup_steps} is not below the run's {steps} steps; "
@@ -153,6 +154,22 @@ def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Ex
         evaluator=lambda score: objective.evaluator(config, dataset, graph, mesh, score),
         mesh=mesh,
     )
+
+
+def total_steps(training: schema.Training, steps_per_epoch: int) -> int:
+    """Steps of a whole run: the last may be in the middle of an epoch.
+
+    Raises UsageError for more than the state's step, an int32, can count.
+    """
+    # The decimal that the person wrote: in binary, 1.1 epochs of 10 steps are a little more than 11.
+    steps = math.ceil(Fraction(str(training.epochs)) * steps_per_epoch)
+    steps = min(steps, training.maximum_steps or steps)
+    if steps > LAST_STEP:
+        raise UsageError(
+            f"training.epochs {training.epochs} makes more steps than a run can count; set training.maximum_steps={LAST_STEP}, or fewer "
+            "training.epochs"
+        )
+    return steps
 
 
 def count_parameters(parameters: Parameters) -> dict[str, int]:
