@@ -83,7 +83,7 @@ def test_every_example_stands_once_in_an_epoch(lengths: list[int], batching: Bat
 def test_a_row_is_its_text_and_padding(lengths: list[int], batching: Batching, pairs: bool) -> None:
     split = split_of(lengths, pairs=pairs)
     shapes = batch_shapes(split.lengths, batching, MAXIMUM)
-    for batch, examples in EvaluationBatches(split, SPECIAL, shapes):
+    for batch, examples in EvaluationBatches(split, SPECIAL, shapes, batching.row_multiple):
         assert batch["tokens"].shape in shapes
         assert ("types" in batch) == pairs
         for row, example in enumerate(examples):
@@ -105,16 +105,16 @@ def test_a_row_is_its_text_and_padding(lengths: list[int], batching: Batching, p
 @given(lengths_strategy, batching_strategy)
 def test_evaluation_reads_every_example_once(lengths: list[int], batching: Batching) -> None:
     split = split_of(lengths)
-    batches = EvaluationBatches(split, SPECIAL, batch_shapes(split.lengths, batching, MAXIMUM))
+    batches = EvaluationBatches(split, SPECIAL, batch_shapes(split.lengths, batching, MAXIMUM), batching.row_multiple)
     indices = [examples for _, examples in batches]
     assert len(indices) == len(batches)
     assert sorted(index for index in np.concatenate(indices) if index >= 0) == list(range(len(lengths)))
 
 
-def test_evaluation_takes_texts_longer_than_any_of_training() -> None:
-    shapes = batch_shapes(np.array([5, 9]), Batching(tokens=64, row_multiple=2), MAXIMUM)
-    batches = EvaluationBatches(split_of([60, 4, 9]), SPECIAL, shapes)
-    assert batches.shapes == (*shapes, (shapes[-1][0], 64))
+def test_evaluation_takes_texts_longer_than_any_of_training_within_the_budget() -> None:
+    shapes = batch_shapes(np.array([5, 9]), Batching(tokens=448, row_multiple=2), MAXIMUM)
+    batches = EvaluationBatches(split_of([60, 4, 9]), SPECIAL, shapes, row_multiple=2)
+    assert batches.shapes == (*shapes, (6, 64))
     assert sum(batch["segments"].sum() for batch, _ in batches) == 73
 
 

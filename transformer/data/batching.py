@@ -103,13 +103,17 @@ class TrainingBatches:
 
 
 class EvaluationBatches:
-    """Every example of a split once, shortest first: pairs of a batch and the indices of its examples, -1 for rows that fill it."""
+    """Every example of a split once, shortest first: pairs of a batch and the indices of its examples, -1 for rows that fill it.
 
-    def __init__(self, split: Split, special: SpecialTokens, shapes: Shapes) -> None:
+    For texts longer than those of every shape there is one more, with fewer rows, a multiple of `row_multiple`, and no more tokens.
+    """
+
+    def __init__(self, split: Split, special: SpecialTokens, shapes: Shapes, row_multiple: int) -> None:
         rows, longest = shapes[-1]
-        needed = int(max(split.lengths, default=0))
-        # A text may be longer than every training text.
-        self.shapes = shapes if needed <= longest else (*shapes, (rows, -(-needed // LENGTH_MULTIPLE) * LENGTH_MULTIPLE))
+        if (needed := int(max(split.lengths, default=0))) > longest:
+            length = -(-needed // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
+            shapes = (*shapes, (max(rows * longest // length // row_multiple, 1) * row_multiple, length))
+        self.shapes = shapes
         self._split, self._padding = split, special.padding
         lengths = split.lengths
         self._plan = _plan(np.argsort(lengths, kind="stable"), lengths, self.shapes, None)

@@ -58,7 +58,7 @@ class Predictor:
     def __call__(self, parameters: Parameters, split: Split) -> Float[np.ndarray, "examples classes"]:
         """Class probabilities of every example of the split."""
         dispatched = []
-        for batch, indices in EvaluationBatches(split, self._special, self._shapes):
+        for batch, indices in EvaluationBatches(split, self._special, self._shapes, self._mesh.size):
             rows = split_rows(model_inputs(batch), self._mesh)
             dispatched.append((indices, self._step(parameters, rows)))
         results = [(indices[indices >= 0], np.asarray(rows)[indices >= 0]) for indices, rows in dispatched]

@@ -87,7 +87,7 @@ class EncoderEmbedder:
         split = encode_texts(self._tokenizer, texts, self._maximum_length)
         vectors = np.zeros((len(texts), self.width), np.float32)
         dispatched = []
-        for batch, indices in EvaluationBatches(split, self._special, self._shapes(split.lengths)):
+        for batch, indices in EvaluationBatches(split, self._special, self._shapes(split.lengths), self._mesh.size):
             dispatched.append((indices, self._embed(self._parameters, split_rows(model_inputs(batch), self._mesh))))
         for indices, rows in dispatched:
             vectors[indices[indices >= 0]] = np.asarray(rows)[indices >= 0]

@@ -106,7 +106,7 @@ class ContrastiveEvaluator:
     def __call__(self, parameters: Any, split: Split) -> Scores:
         """`loss`, and `accuracy`: the share of texts whose nearest has their label (of pairs: is the other of the pair)."""
         order, firsts, seconds = [], [], []
-        for batch, indices in EvaluationBatches(split, self._special, self._shapes):
+        for batch, indices in EvaluationBatches(split, self._special, self._shapes, self._mesh.size):
             first, second = self._embed(parameters, split_rows(model_inputs(batch), self._mesh))
             order.append(indices[indices >= 0])
             firsts.append(np.asarray(first)[indices >= 0])
