@@ -8,6 +8,7 @@ import pytest
 
 from transformer.config.errors import UsageError
 from transformer.config.load import dump_config
+from transformer.config.schema import Batching
 from transformer.training import devices
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +54,12 @@ def test_devices_that_do_not_divide_the_rows_are_told(monkeypatch):
         devices.data_mesh(8)
     with pytest.raises(UsageError, match=r"3 devices and training\.accumulation 2 do not divide .* set batching\.row_multiple=6"):
         devices.data_mesh(9, accumulation=2)
+
+
+@pytest.mark.parametrize(("count", "rows"), [(1, 8), (2, 8), (3, 24), (12, 24)])
+def test_predictions_have_rows_that_all_devices_divide(monkeypatch, count, rows):
+    monkeypatch.setattr(devices.jax, "device_count", lambda: count)
+    assert devices.with_divisible_rows(Batching(row_multiple=8)).row_multiple == rows
 
 
 def test_a_run_predicts_on_other_devices_than_it_was_trained_on(make_config, tmp_path):

@@ -7,6 +7,7 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from transformer.config.errors import UsageError
+from transformer.config.schema import Batching
 from transformer.data.cache import cache_directory
 from transformer.host import peak_resident_bytes
 
@@ -43,9 +44,9 @@ def data_mesh(row_multiple: int, accumulation: int = 1) -> Mesh:
     return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,))
 
 
-def divisible_rows(row_multiple: int) -> int:
-    """The least multiple of `row_multiple` that all devices divide: for predictions, which may run elsewhere than the training did."""
-    return math.lcm(row_multiple, jax.device_count())
+def with_divisible_rows(batching: Batching) -> Batching:
+    """The same batches, of rows that all devices divide: for predictions, which may run elsewhere than the training did."""
+    return batching.model_copy(update={"row_multiple": math.lcm(batching.row_multiple, jax.device_count())})
 
 
 def split_rows(batch: Any, mesh: Mesh) -> Any:

@@ -27,7 +27,7 @@ from transformer.data.dataset import Dataset, SpecialTokens
 from transformer.data.tokenization import special_tokens
 from transformer.model.build import build_classifier, build_masked_language_model, build_sentence_embedder
 from transformer.training.checkpoints import load_parameters
-from transformer.training.devices import data_mesh, divisible_rows, replicate
+from transformer.training.devices import data_mesh, replicate, with_divisible_rows
 from transformer.training.objective import Parameters
 from transformer.training.prediction import Predictor
 
@@ -209,9 +209,8 @@ def load_run(directory: Path | str) -> Run:
     tokenizer = read_stored(directory / "tokenizer.json", Tokenizer.from_str)
     labels: list[str] = read_stored(directory / "labels.json")
     best_step = read_stored(directory / "summary.json", lambda text: json.loads(text)["best_step"])
-    batching = config.batching.model_copy(update={"row_multiple": divisible_rows(config.batching.row_multiple)})
-    config = config.model_copy(update={"batching": batching})
-    mesh = data_mesh(batching.row_multiple)
+    config = config.model_copy(update={"batching": with_divisible_rows(config.batching)})
+    mesh = data_mesh(config.batching.row_multiple)
     graph, abstract = abstract_model(config, tokenizer, labels)
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract)

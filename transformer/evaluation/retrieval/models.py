@@ -17,7 +17,7 @@ from transformer.evaluation.retrieval.embedding import Embedder, EncoderEmbedder
 from transformer.model.encoder import Encoder
 from transformer.model.hugging_face import read_architecture, read_parameters
 from transformer.model.sentence_embedder import SentenceEmbedder
-from transformer.training.devices import data_mesh, replicate
+from transformer.training.devices import data_mesh, replicate, with_divisible_rows
 from transformer.training.run import Run, load_run
 
 LONGEST = 512
@@ -80,6 +80,7 @@ def embed_weights(source: schema.Weights, maximum_length: int, batching: schema.
     graph, parameters = nnx.split(nnx.eval_shape(lambda: model(jax.random.key(0))))
     found = jax.tree.map(jnp.asarray, read_parameters(config, read_safetensors(directory), parameters))
     nnx.replace_by_pure_dict(parameters, found)
+    batching = with_divisible_rows(batching)
     mesh = data_mesh(batching.row_multiple)
     return EncoderEmbedder(
         graph,
