@@ -360,9 +360,6 @@ class Classification(Section):
     """Probability spread evenly over all classes (Szegedy et al. 2016)."""
     token_masking: Fraction = 0.0
     """Share of a training text's tokens replaced by [MASK], drawn anew at each step."""
-    consistency: NonNegativeFloat = 0.0
-    """Weight of the divergence between two passes over each batch that mask and drop out differently (R-Drop, Liang et al. 2021); a
-    step takes twice the time. 0 for one pass."""
 
 
 class MaskedLanguageModel(Section):

@@ -30,14 +30,6 @@ def classification_loss(
     return jnp.sum(optax.softmax_cross_entropy(logits.astype(jnp.float32), targets) * weights)
 
 
-def divergence(
-    one: Float[Array, "batch classes"], other: Float[Array, "batch classes"], weights: Float[Array, "batch"]
-) -> Float[Array, ""]:
-    """The mean of KL(p || q) and KL(q || p) in nats, p and q being the softmaxes of the two logits, summed over the rows by weight."""
-    p, q = jax.nn.log_softmax(one), jax.nn.log_softmax(other)
-    return jnp.sum(((jnp.exp(p) - jnp.exp(q)) * (p - q)).sum(axis=-1) * weights) / 2
-
-
 def mask_tokens(tokens: Int[Array, "batch length"], special: SpecialTokens, rate: float, key: Key[Array, ""]) -> Int[Array, "batch length"]:
     """Replace each token that is not special by [MASK] with probability `rate`."""
     fixed = jnp.isin(tokens, jnp.array([special.padding, special.first, special.separator]))
@@ -60,28 +52,15 @@ class ClassificationObjective:
         return batches.mean_examples
 
     def loss(self, model: nnx.Module, batch: Batch, key: Key[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """See `classification_loss`.
-
-        With a consistency a > 0, two passes that mask and drop out differently give ½ (loss + loss' + a divergence), which is half of
-        R-Drop's loss, so that it stays a cross-entropy (Liang et al. 2021, equation 4).
-        """
-        consistency, weights = self._settings.consistency, batch["weights"]
-        if not consistency:
-            return self._cross_entropy(self._logits(model, batch, key), batch), jnp.sum(weights)
-        one, other = (self._logits(model, batch, part) for part in jax.random.split(key))
-        losses = self._cross_entropy(one, batch) + self._cross_entropy(other, batch) + consistency * divergence(one, other, weights)
-        return losses / 2, jnp.sum(weights)
-
-    def _cross_entropy(self, logits: Float[Array, "batch classes"], batch: Batch) -> Float[Array, ""]:
-        return classification_loss(logits, batch["labels"], batch["weights"], self._settings.label_smoothing)
-
-    def _logits(self, model: nnx.Module, batch: Batch, key: Key[Array, ""]) -> Float[Array, "batch classes"]:
+        """See `classification_loss`."""
         mask_key, dropout_key = jax.random.split(key)
         inputs = model_inputs(batch)
         if self._settings.token_masking:
             inputs["tokens"] = mask_tokens(inputs["tokens"], self._special, self._settings.token_masking, mask_key)
         classifier: Any = model
-        return classifier(**inputs, key=dropout_key)
+        logits = classifier(**inputs, key=dropout_key)
+        loss = classification_loss(logits, batch["labels"], batch["weights"], self._settings.label_smoothing)
+        return loss, jnp.sum(batch["weights"])
 
     def evaluator(
         self, config: schema.Config, dataset: Dataset, graph: nnx.GraphDef[nnx.Module], mesh: Mesh, score: Score
