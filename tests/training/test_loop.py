@@ -1,3 +1,4 @@
+import errno
 import json
 import signal
 
@@ -9,7 +10,7 @@ from transformer.config import schema
 from transformer.config.errors import RunError, UsageError
 from transformer.data.dataset import load_dataset
 from transformer.evaluation.metrics import scores
-from transformer.training import loop
+from transformer.training import loop, run
 from transformer.training.experiment import build_experiment, total_steps
 from transformer.training.loop import train
 from transformer.training.objectives.classification import ClassificationObjective
@@ -122,6 +123,35 @@ def test_epochs_are_the_decimal_that_was_written(epochs, steps):
     """1.1 x 10 is 11.000000000000002 in floats."""
     assert total_steps(schema.Training(epochs=epochs), 10) == steps
     assert total_steps(schema.Training(epochs=epochs, maximum_steps=5), 10) == min(steps, 5)
+
+
+def test_two_processes_do_not_train_in_one_directory(make_config, tmp_path, monkeypatch):
+    """The second is told, and changes nothing; once the first has ended, the directory is free."""
+    config = make_config(training={"maximum_steps": 2})
+    place, told = loop.Experiment.place, []
+
+    def train_again(self, batch):
+        if not told:
+            told.append(None)
+            before = sorted((path, path.stat().st_ino) for path in (tmp_path / "run").iterdir())
+            with pytest.raises(UsageError, match=r"another process trains in .*run"):
+                train(config, tmp_path / "run", score=scores)
+            assert sorted((path, path.stat().st_ino) for path in (tmp_path / "run").iterdir()) == before
+        return place(self, batch)
+
+    monkeypatch.setattr(loop.Experiment, "place", train_again)
+    assert train(config, tmp_path / "run", score=scores) is not None
+    with run.locked(tmp_path / "run"):
+        pass
+
+
+def test_a_file_system_without_locks_trains_all_the_same(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(run.fcntl, "flock", no_locks)
+    with run.locked(tmp_path):
+        pass
 
 
 def test_resume_choices(make_config, tmp_path):

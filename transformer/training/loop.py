@@ -21,7 +21,7 @@ from transformer.training.experiment import Experiment, Stopwatch, build_experim
 from transformer.training.initialization import complete_config
 from transformer.training.logging import Logger
 from transformer.training.objectives import Batch, Evaluator, Score, Scores
-from transformer.training.run import Resume, check_directory, create_directory, read_stored, write_whole
+from transformer.training.run import Resume, check_directory, read_stored, run_directory, write_whole
 from transformer.training.step import StepMetrics, TrainState
 
 
@@ -108,10 +108,13 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
     with stopwatch.measure("data"):
         experiment = build_experiment(config, _say)
     evaluator = experiment.evaluator(score)
-    create_directory(directory, config, experiment.dataset)
     state = experiment.initial()
     parameters = count_parameters(state.parameters)
-    with StopSignals() as stop, Checkpoints(directory / "checkpoints", config.training.keep_latest) as checkpoints:
+    with (
+        run_directory(directory, config, experiment.dataset),
+        StopSignals() as stop,
+        Checkpoints(directory / "checkpoints", config.training.keep_latest) as checkpoints,
+    ):
         progress = Progress()
         if checkpoints.latest_step is not None:
             state, progress = checkpoints.restore(state)

@@ -1,5 +1,6 @@
 """The run directory: what a run leaves behind, and how a trained run is read back."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -8,7 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -30,6 +31,9 @@ from transformer.training.checkpoints import load_parameters
 from transformer.training.devices import data_mesh, replicate, with_divisible_rows
 from transformer.training.objective import Parameters
 from transformer.training.prediction import Predictor
+
+if sys.platform != "win32":
+    import fcntl
 
 T = TypeVar("T")
 
@@ -65,26 +69,54 @@ def check_directory(directory: Path, config: schema.Config, resume: Resume) -> N
         )
 
 
-def create_directory(directory: Path, config: schema.Config, dataset: Dataset) -> None:
-    """Write what is known before training.
+@contextlib.contextmanager
+def run_directory(directory: Path, config: schema.Config, dataset: Dataset) -> Iterator[None]:
+    """Write what is known before training into a directory that no other process trains in until this context is left.
 
     Raises:
-      UsageError: it could not be written; directories made for it are removed.
+      UsageError: another process trains there, or the directory could not be written; then directories made for it are removed.
     """
     made = [path for path in (directory, *directory.parents) if not path.exists()]
+    with contextlib.ExitStack() as stack:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(directory))
+            # First, since its presence says that this is a run directory: killed from here on, the same command goes on.
+            write_whole(directory / "config.yaml", dump_config(config))
+            write_whole(directory / "tokenizer.json", dataset.tokenizer.to_str(pretty=True))
+            write_whole(directory / "labels.json", json.dumps(dataset.labels, ensure_ascii=False, indent=1))
+            write_whole(directory / "environment.json", json.dumps(_environment(), indent=1))
+        except OSError as error:
+            if made:
+                shutil.rmtree(made[-1], ignore_errors=True)
+            raise UsageError(
+                f"{directory} could not be written: {error.strerror}; make room or name another directory with --run-dir"
+            ) from error
+        yield
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep the directory from whoever else locks it; the system ends the lock with the process, however that ends.
+
+    Raises UsageError where another process has it. Where the file system has no locks, nobody is kept out.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        # First, since its presence says that this is a run directory: killed from here on, the same command goes on.
-        write_whole(directory / "config.yaml", dump_config(config))
-        write_whole(directory / "tokenizer.json", dataset.tokenizer.to_str(pretty=True))
-        write_whole(directory / "labels.json", json.dumps(dataset.labels, ensure_ascii=False, indent=1))
-        write_whole(directory / "environment.json", json.dumps(_environment(), indent=1))
-    except OSError as error:
-        if made:
-            shutil.rmtree(made[-1], ignore_errors=True)
-        raise UsageError(
-            f"{directory} could not be written: {error.strerror}; make room or name another directory with --run-dir"
-        ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"another process trains in {directory}; wait for it or stop it, or name another directory with --run-dir"
+            ) from error
+        except OSError:  # as some network file systems do
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_whole(path: Path, text: str) -> None:
