@@ -68,13 +68,12 @@ def main() -> None:
     from transformer.evaluation.retrieval.index import default_directory, open_index
     from transformer.evaluation.retrieval.models import open_model
     from transformer.evaluation.retrieval.search import SearchEngine
-    from transformer.training.devices import compute_in_the_calling_thread, use_compilation_cache
+    from transformer.training.devices import use_compilation_cache
 
     def report(line: str) -> None:
         sys.stderr.write(line + "\n")
 
     use_compilation_cache()
-    compute_in_the_calling_thread()
     embedder, temperature = open_model(arguments.model, report)
     index = open_index(arguments.documents, arguments.index or default_directory(arguments.documents), embedder, report)
     engine = SearchEngine(index.keys, index.columns, temperature)

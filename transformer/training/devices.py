@@ -20,15 +20,6 @@ def use_compilation_cache() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
-def compute_in_the_calling_thread() -> None:
-    """On a CPU, run programs in the thread that calls them; call it before any array is made.
-
-    Otherwise another thread runs them, so that the caller can go on. A search waits for its answer, and each hand-over from thread to
-    thread costs it a share of the fraction of a millisecond that it takes.
-    """
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
-
-
 def data_mesh(row_multiple: int, accumulation: int = 1) -> Mesh:
     """A mesh over all devices with one axis, `data`, over which the rows of a batch are split, each of whose pieces they share evenly.
 
