@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 HEAD = """\
 # Configuration
 
-<!-- Written by `make docs` from transformer/config/schema.py; change it there. -->
+<!-- Written by `make docs` from transformer/config/schema/; change it there. -->
 
 A config is a YAML file of the keys below; a key that is not here is an error. `extends: other.yaml` names a file beside it whose settings
 hold wherever this file says nothing: sections are merged, lists are replaced. On the command line, `model.layers=4` overrides a key, and
