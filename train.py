@@ -26,12 +26,12 @@ def main() -> None:
         return
     # JAX is imported only now, so that a mistake in the config is told at once.
     from transformer.evaluation.metrics import scores
-    from transformer.training.devices import use_compilation_cache
+    from transformer.training.devices import set_up_jax
     from transformer.training.dry_run import dry_run
     from transformer.training.loop import train
     from transformer.training.report import show_summary
 
-    use_compilation_cache()
+    set_up_jax()
     if arguments.dry_run:
         dry_run(config)
         return

@@ -27,7 +27,7 @@ from transformer.evaluation.retrieval.models import open_model
 from transformer.evaluation.retrieval.quality import DEPTHS, Quality, bm25_scores, classes, embedder_scores, retrieval_quality
 from transformer.evaluation.retrieval.search import attend, rank
 from transformer.host import make_allocation_cheap
-from transformer.training.devices import use_compilation_cache
+from transformer.training.devices import set_up_jax
 
 SIZES = ((18_821, 64), (18_821, 384), (1_000_000, 384))
 """(documents, width): all texts of 20 Newsgroups, at the width of a small encoder here and at MiniLM's; and a million."""
@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6, help="rounds of the speed measurement (default: %(default)s)")
     parser.add_argument("--round-seconds", type=float, default=0.5, help="duration of each (default: %(default)s)")
     chosen = parser.parse_args()
-    use_compilation_cache()
+    set_up_jax()
     table = speed_table(chosen.rounds, chosen.round_seconds) if chosen.quality is None else quality_table(chosen.quality)
     print(f"{processor()}, {jax.default_backend()}, JAX {jax.__version__}\n\n{table}")
 

@@ -38,10 +38,10 @@ def main() -> None:
     # JAX is imported only now, so that a mistake on the command line is told at once.
     from transformer.evaluation.attention_map.explanation import explain
     from transformer.evaluation.attention_map.page import attention_map_page
-    from transformer.training.devices import use_compilation_cache
+    from transformer.training.devices import set_up_jax
     from transformer.training.run import load_run, write_whole
 
-    use_compilation_cache()
+    set_up_jax()
     run = load_run(arguments.run)
     explanation = explain(run, _parse(arguments.text, pairs=len(run.config.data.text) == 2))
     written = attention_map_page(explanation, run.config.name, run.config.model.kind)

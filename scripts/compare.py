@@ -43,10 +43,10 @@ def main() -> None:
     from transformer.evaluation.report import comparison_page, write_charts
     from transformer.evaluation.report.comparison_sentences import comparison_sentences
     from transformer.evaluation.study import load_rivals, run_study
-    from transformer.training.devices import use_compilation_cache
+    from transformer.training.devices import set_up_jax
     from transformer.training.run import write_whole
 
-    use_compilation_cache()
+    set_up_jax()
     console = Console(markup=False, highlight=False)
     rivals = load_rivals(comparison, Path(arguments.config).parent)
     try:

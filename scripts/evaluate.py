@@ -39,10 +39,10 @@ def main() -> None:
         _check_output(arguments.output)
     # JAX is imported only now, so that a mistake on the command line is told at once.
     from transformer.evaluation.evaluate import compare, evaluate, predict_split
-    from transformer.training.devices import use_compilation_cache
+    from transformer.training.devices import set_up_jax
     from transformer.training.run import write_whole
 
-    use_compilation_cache()
+    set_up_jax()
     notes = Console(stderr=True, markup=False, highlight=False)
     prediction = predict_split(arguments.run, arguments.split, notes.print)
     result = {"split": arguments.split, **evaluate(prediction)}

@@ -43,10 +43,10 @@ def main() -> None:
     open_standard_streams(reading=not arguments.texts)
     # JAX is imported only now, so that a mistake on the command line is told at once.
     from transformer.data.tokenization import encode_texts
-    from transformer.training.devices import use_compilation_cache
+    from transformer.training.devices import set_up_jax
     from transformer.training.run import load_run
 
-    use_compilation_cache()
+    set_up_jax()
     run = load_run(arguments.run)
     maximum_length, pairs = run.config.data.maximum_length, len(run.config.data.text) == 2
     # Texts of any length may come, and shapes that do not depend on them are compiled once.

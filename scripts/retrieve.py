@@ -68,12 +68,12 @@ def main() -> None:
     from transformer.evaluation.retrieval.index import default_directory, open_index
     from transformer.evaluation.retrieval.models import open_model
     from transformer.evaluation.retrieval.search import SearchEngine
-    from transformer.training.devices import use_compilation_cache
+    from transformer.training.devices import set_up_jax
 
     def report(line: str) -> None:
         sys.stderr.write(line + "\n")
 
-    use_compilation_cache()
+    set_up_jax()
     embedder, temperature = open_model(arguments.model, report)
     index = open_index(arguments.documents, arguments.index or default_directory(arguments.documents), embedder, report)
     engine = SearchEngine(index.keys, index.columns, temperature)

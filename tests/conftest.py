@@ -11,6 +11,7 @@ OFFLINE = str(ROOT / "tests" / "offline")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")  # as in every command, or they would share no compiled programs
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [OFFLINE, str(ROOT), os.environ.get("PYTHONPATH")]))
 sys.path.insert(0, OFFLINE)

@@ -79,3 +79,17 @@ def test_a_run_predicts_on_other_devices_than_it_was_trained_on(make_config, tmp
     )
     for one, three in zip(alone, among_three, strict=True):
         assert json.loads(one)["probabilities"] == pytest.approx(json.loads(three)["probabilities"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("own", "flags"),
+    [
+        ("", "--xla_gpu_deterministic_ops=true"),
+        ("--xla_dump_to=x", "--xla_dump_to=x --xla_gpu_deterministic_ops=true"),
+        ("--xla_gpu_deterministic_ops=false", "--xla_gpu_deterministic_ops=false"),
+    ],
+)
+def test_gpus_compute_the_same_bits_unless_the_user_says_otherwise(own, flags, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", own)
+    devices.set_up_jax()
+    assert os.environ["XLA_FLAGS"].strip() == flags

@@ -1,6 +1,5 @@
 """The recurrent encoders: plain RNN, LSTM and GRU, and minLSTM and minGRU."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import jax
@@ -12,7 +11,6 @@ from jaxtyping import Float, Int, Key
 
 from transformer.config import schema
 from transformer.model.additive import IntraAttention
-from transformer.model.cudnn import available, cudnn_lstm, texts_start_rows
 from transformer.model.dropout import dropout
 from transformer.model.embedding import Embedding
 from transformer.model.minimal_recurrent import MinimalRecurrentLayer
@@ -127,29 +125,5 @@ class RecurrentEncoder(nnx.Module):
         x = self.embedding(tokens.T, positions.T, None if types is None else types.T)
         for depth, directions in enumerate(self.layers):
             x = dropout(x, self.dropout_rate, None if key is None else jax.random.fold_in(key, depth))
-            x = read(list(directions), x, segments.T)
+            x = jnp.concatenate([layer(x, segments.T) for layer in directions], axis=-1)
         return x.swapaxes(0, 1)
-
-
-def read(
-    directions: Sequence[RecurrentLayer | MinimalRecurrentLayer],
-    x: Float[Array, "length batch inputs"],
-    segments: Int[Array, "length batch"],
-) -> Float[Array, "length batch outputs"]:
-    """The outputs of a layer's directions side by side: an LSTM's by cuDNN where it can, everything else step by step."""
-
-    def step_by_step(x: Array) -> Array:
-        return jnp.concatenate([layer(x, segments) for layer in directions], axis=-1)
-
-    weights = [
-        (layer.input_weight[...], layer.recurrent_weight[...], layer.bias[...])
-        for layer in directions
-        if isinstance(layer, RecurrentLayer) and layer.kind == "lstm"
-    ]
-    if not (weights and available()):
-        return step_by_step(x)
-
-    def on_cuda(x: Array) -> Array:
-        return jax.lax.cond(texts_start_rows(segments), lambda x: cudnn_lstm(x, segments, weights), step_by_step, x)
-
-    return jax.lax.platform_dependent(x, cuda=on_cuda, default=step_by_step)

@@ -1,6 +1,7 @@
 """The one place that knows devices: the mesh, how arrays lie on it, and the compilation cache."""
 
 import math
+import os
 from typing import Any
 
 import jax
@@ -12,8 +13,15 @@ from transformer.data.cache import cache_directory
 from transformer.host import peak_resident_bytes
 
 
-def use_compilation_cache() -> None:
-    """Keep compiled programs on disk, so that the same run starts faster the next time."""
+def set_up_jax() -> None:
+    """Before JAX is used: keep compiled programs on disk, and have a GPU compute the same bits every time.
+
+    Otherwise a GPU adds up the gradients of the embeddings in whatever order its threads come, and no two trainings, nor one that is
+    resumed and one that is not, end alike: two of the same LSTM on Reuters R8, one epoch on an H200, differed by 3 points of accuracy.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_gpu_deterministic_ops" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true"
     if not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -1,6 +1,8 @@
 """The study asks everyone in turn, goes on after failures, and refuses what would be unfair. Processes are played by objects here."""
 
 import json
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -33,8 +35,8 @@ def played(monkeypatch):
     class Played(Competitor):
         log, answers, sizes = [], {}, {}
 
-        def __init__(self, study, subject, cores, environment):
-            self.name, self.cores, self.environment = subject.name, cores, environment
+        def __init__(self, study, subject, cores):
+            self.name, self.cores = subject.name, cores
 
         def start(self):
             pass
@@ -115,11 +117,30 @@ def test_a_program_that_cannot_be_counted_stops_the_study(study, played):
         module.run_study(study(), "cpu", lambda _: None)
 
 
-def test_another_device_is_measured_and_its_programs_are_counted_as_a_cpus(study, played):
+def test_another_device_is_measured_and_not_counted(study, played):
     figures = module.run_study(study(), "gpu", lambda _: None)
+    assert len(figures["measured"]) == 2 * 2 * 4
     assert {row["cores"] for row in figures["measured"]} == {None}
-    assert (figures["rates"], figures["bounds"], figures["crossings"]) == (None, [], [])
-    assert len(figures["counted"]) == 2 * 2 * 4
+    assert (figures["counted"], figures["rates"], figures["bounds"], figures["crossings"]) == ([], None, [], [])
+
+
+@pytest.mark.parametrize(("device", "together"), [("cpu", 1), ("gpu", 2)])
+def test_only_where_processors_are_not_measured_do_models_compile_together(device, together, study, played, monkeypatch):
+    at_work, most, lock = set(), [0], threading.Lock()
+    ask = played.ask
+
+    def slow(self, do, **arguments):
+        with lock:
+            at_work.add(self)
+            most[0] = max(most[0], len(at_work))
+        time.sleep(0.02 if do == "prepare" else 0.0)
+        with lock:
+            at_work.remove(self)
+        return ask(self, do, **arguments)
+
+    monkeypatch.setattr(played, "ask", slow)
+    module.run_study(study("lengths=[4]"), device, lambda _: None)
+    assert most == [together]
 
 
 def test_mistakes_in_a_study_are_named(study):

@@ -17,8 +17,8 @@ NO_CACHE = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
 class Competitor:
     """A model in a process of its own, which is started anew where it has died."""
 
-    def __init__(self, study: ParallelismStudy, subject: Subject, cores: int | None, environment: dict[str, str]) -> None:
-        """Make it, for so many cores (None for no limit); `environment` adds to that of its process."""
+    def __init__(self, study: ParallelismStudy, subject: Subject, cores: int | None) -> None:
+        """Make it, for so many cores (None for no limit)."""
         self.name, self.cores = subject.name, cores
         model = {
             "encoder": subject.encoder.model_dump(),
@@ -27,7 +27,6 @@ class Competitor:
             "maximum_length": max(study.lengths),
         }
         self._described = json.dumps({"cores": cores, "model": model})
-        self._environment = NO_CACHE | environment
         self._worker: WorkerProcess | None = None
         self._size: int | None = None
 
@@ -35,7 +34,7 @@ class Competitor:
         """Start the process, unless it runs; it begins to build the model."""
         if self._worker is None:
             command = [sys.executable, "-m", "transformer.evaluation.parallelism.worker", self._described]
-            self._worker, self._size = WorkerProcess(command, self._environment), None
+            self._worker, self._size = WorkerProcess(command, NO_CACHE), None
 
     def size(self) -> int:
         """Number of parameters without embeddings; waits until the model is built.

@@ -4,6 +4,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Any
 
@@ -18,8 +19,6 @@ TOLERANCE = 0.05
 """Share by which models of one size may differ in parameters."""
 STEP_SECONDS = 2.5
 """What one step's compilation and rounds take, roughly; for the estimate at the start."""
-COUNTING = {"JAX_PLATFORMS": "cpu"}
-"""Programs are counted as they are compiled for CPUs: on other devices, products hide in calls of libraries."""
 
 
 def run_study(study: ParallelismStudy, device: str, say: Callable[[str], None]) -> dict[str, Any]:
@@ -37,12 +36,11 @@ def run_study(study: ParallelismStudy, device: str, say: Callable[[str], None]) 
     points = list(itertools.product(MODES, study.shapes()))
     steps = len(points) * len(study.models) * len(settings)
     say(f"{steps} steps to compile and measure ({len(study.models)} models): about {math.ceil(steps * STEP_SECONDS / 60)} minutes")
-    measuring = [Competitor(study, subject, cores, {}) for cores in settings for subject in study.models]
-    counting = measuring[-len(study.models) :]
-    if device != "cpu":
-        counting = [Competitor(study, subject, None, COUNTING) for subject in study.models]
+    measuring = [Competitor(study, subject, cores) for cores in settings for subject in study.models]
+    # Programs for other devices hide products in calls of libraries. Work and span are the same everywhere, so a CPU's file has them.
+    counting = measuring[-len(study.models) :] if device == "cpu" else []
     try:
-        for competitor in (*measuring, *counting):
+        for competitor in measuring:
             competitor.start()
         models = _models(study, measuring)
         rates = _succeeded(measuring[0].ask("rates"), "rates") if settings[0] == 1 else None
@@ -50,13 +48,15 @@ def run_study(study: ParallelismStudy, device: str, say: Callable[[str], None]) 
         started = time.monotonic()
         for number, (mode, (batch, length)) in enumerate(points, start=1):
             what = {"mode": mode, "batch": batch, "length": length}
-            counted += [row for competitor in counting for row in _count(competitor, what)]
-            rows = list(_measure(measuring, what, study))
+            asked = [(competitor, "prepare") for competitor in measuring] + [(competitor, "count") for competitor in counting]
+            answers = _ask(asked, what, together=device != "cpu")
+            counted += [row for competitor in counting for row in _counted(competitor, answers[competitor, "count"], what)]
+            rows = list(_measure({competitor: answers[competitor, "prepare"] for competitor in measuring}, what, study))
             measured += rows
             remaining = (time.monotonic() - started) / number * (len(points) - number)
             say(_progress(number, len(points), what, rows, remaining))
     finally:
-        for competitor in {*measuring, *counting}:
+        for competitor in measuring:
             competitor.close()
     figures = {"models": models, "counted": counted, "measured": measured, "rates": rates, "bounds": [], "crossings": []}
     if rates is not None:
@@ -86,9 +86,14 @@ def _models(study: ParallelismStudy, measuring: list[Competitor]) -> list[dict[s
     ]
 
 
-def _count(competitor: Competitor, what: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _ask(questions: list[tuple[Competitor, str]], what: dict[str, Any], together: bool) -> dict[tuple[Competitor, str], dict[str, Any]]:
+    """The answer to each question about a step: one after the other where processors are measured, which compiling would disturb."""
+    with ThreadPoolExecutor(len(questions) if together else 1) as pool:
+        return dict(zip(questions, pool.map(lambda question: question[0].ask(question[1], **what), questions), strict=True))
+
+
+def _counted(competitor: Competitor, answer: dict[str, Any], what: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The row of a model; none where even compiling took too much memory."""
-    answer = competitor.ask("count", **what)
     if answer.get("failure") != OUT_OF_MEMORY:
         counted = _succeeded(answer, f"{competitor.name}, {_named(what)}")
         yield {"model": competitor.name, **what, **counted, "parallelism": counted["work"] / max(counted["span"], 1)}
@@ -104,11 +109,10 @@ def _named(what: dict[str, Any]) -> str:
     return f"{what['mode']} {what['batch']} × {what['length']}"
 
 
-def _measure(competitors: list[Competitor], what: dict[str, Any], study: ParallelismStudy) -> Iterator[dict[str, Any]]:
-    """Measure one step of every competitor, one at work at a time; a row each."""
-    answers = {competitor: competitor.ask("prepare", **what) for competitor in competitors}
-    seconds: dict[Competitor, list[float]] = {competitor: [] for competitor in competitors}
-    for order in turns(study.rounds, competitors):
+def _measure(answers: dict[Competitor, dict[str, Any]], what: dict[str, Any], study: ParallelismStudy) -> Iterator[dict[str, Any]]:
+    """Measure one step of every competitor, which has prepared it and so answered, one at work at a time; a row each."""
+    seconds: dict[Competitor, list[float]] = {competitor: [] for competitor in answers}
+    for order in turns(study.rounds, list(answers)):
         for competitor in order:
             if "failure" not in answers[competitor]:
                 steps = math.ceil(study.round_seconds / answers[competitor]["seconds"])
