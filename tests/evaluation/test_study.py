@@ -118,6 +118,19 @@ def test_with_one_training_each_the_bootstrap_is_the_paired_one():
     assert of_means["high"] == pytest.approx(pairwise["high"], abs=0.01)
 
 
+def test_a_rival_may_have_settings_of_its_own_but_no_advantage(directory):
+    def with_settings(*own):
+        rivals = {name: {"config": f"{name}.yaml", "family": "recurrence", "description": name} for name in ("transformer", "rnn")}
+        rivals["rnn"]["settings"] = list(own)
+        return load_rivals(comparison(rivals=rivals, settings=["model.dropout=0.3"]), directory)
+
+    rivals = with_settings("model.dropout=0.1", "objective.token_masking=0.2")
+    assert (rivals["transformer"].model.dropout, rivals["rnn"].model.dropout) == (0.3, 0.1)
+    assert (rivals["transformer"].objective.token_masking, rivals["rnn"].objective.token_masking) == (0.0, 0.2)
+    with pytest.raises(UsageError, match=r"transformer and rnn differ in training\.epochs"):
+        with_settings("training.epochs=2")
+
+
 def test_the_configs_of_the_repository_are_fair(pytestconfig):
     root = pytestconfig.rootpath / "configs" / "compare"
     from transformer.config.load import load_yaml_as

@@ -18,6 +18,8 @@ class Rival(Section):
     """What it is made of; the report groups models by it."""
     description: str
     """A sentence about it, for the report."""
+    settings: list[str] = []
+    """Settings of this rival alone, such as `model.dropout=0.1` where validation data chose that for it."""
 
 
 class Comparison(Section):

@@ -30,7 +30,7 @@ FLOOR = "TF-IDF + logistic regression"
 PARAMETER_TOLERANCE = 0.05
 """How far the non-embedding parameters of two rivals may be apart."""
 
-MAY_DIFFER = ("name", "model.", "optimizer.learning_rate", "seed")
+MAY_DIFFER = ("name", "model.", "objective.token_masking", "optimizer.learning_rate", "seed")
 """What two rivals may differ in: these keys, and those that begin with `model.`, but not the size of the embeddings."""
 
 Train = Callable[[Path, Path], None]
@@ -83,7 +83,7 @@ def load_rivals(comparison: Comparison, beside: Path) -> dict[str, schema.Config
     """
     rivals = {}
     for name, rival in comparison.rivals.items():
-        settings = [*comparison.settings, f"name={comparison.name}/{name}", "training.evaluate_test=false"]
+        settings = [*comparison.settings, *rival.settings, f"name={comparison.name}/{name}", "training.evaluate_test=false"]
         rivals[name] = complete_config(load_config(beside / rival.config, settings))
     first, *others = rivals
     for name in others:

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import jax
 from flax import nnx
 from jax import Array
 from jaxtyping import Key
@@ -10,6 +11,7 @@ from transformer.config import schema
 from transformer.model.classifier import AnyEncoder, Classifier
 from transformer.model.convolutional import ConvolutionalEncoder
 from transformer.model.encoder import Encoder
+from transformer.model.ensemble import Ensemble
 from transformer.model.heads import HiddenLayer, LanguageModelHead
 from transformer.model.masked_language_model import MaskedLanguageModel
 from transformer.model.recurrent import RecurrentEncoder
@@ -38,6 +40,20 @@ def build_classifier(
         hidden=hidden,
         dtype=config.precision,
         rngs=rngs,
+    )
+
+
+def build_ensemble(
+    config: schema.Model, *, members: int, vocabulary_size: int, classes: int, maximum_length: int, pairs: bool, key: Key[Array, ""]
+) -> Ensemble:
+    """So many classifiers, each drawn by a key of its own; the other arguments are those of `build_classifier`."""
+    return Ensemble(
+        [
+            build_classifier(
+                config, vocabulary_size=vocabulary_size, classes=classes, maximum_length=maximum_length, pairs=pairs, key=member_key
+            )
+            for member_key in jax.random.split(key, members)
+        ]
     )
 
 

@@ -108,6 +108,7 @@ def initialize(config: schema.Config, parameters: Parameters, report: Callable[[
 
 def _run_parameters(directory: Path) -> dict[str, Any]:
     run = load_run(directory)
+    run.require_one_model("another training begins with")
     found: dict[str, Any] = nnx.to_pure_dict(run.parameters)
     low_rank = run.config.model.low_rank if isinstance(run.config.model, schema.Transformer) else None
     return found if low_rank is None else {**found, "encoder": merge_low_rank(found["encoder"], low_rank)}

@@ -30,6 +30,8 @@ def is_frozen(share: Any) -> bool:
 
 
 def _share(path: list[str], dimensions: int, config: schema.Config) -> float | np.ndarray:
+    if path[0] == "members":
+        path = path[2:]
     if path[0] != "encoder":
         return config.optimizer.head_rate
     model, decay = config.model, config.optimizer.layer_decay

@@ -16,11 +16,12 @@ from transformer.training.objective import Batch, Parameters, model_inputs
 
 
 def make_predict_step(graph: nnx.GraphDef[nnx.Module]) -> Callable[[Parameters, Batch], Float[Array, "batch classes"]]:
-    """The pure function (parameters, batch) -> class probabilities, without dropout."""
+    """The pure function (parameters, batch) -> class probabilities, without dropout; of an ensemble, the mean over its members."""
 
     def predict_step(parameters: Parameters, batch: Batch) -> Float[Array, "batch classes"]:
         model: Any = nnx.merge(graph, parameters)
-        return jax.nn.softmax(model(**model_inputs(batch)), axis=-1)
+        probabilities: Float[Array, "*members batch classes"] = jax.nn.softmax(model(**model_inputs(batch)), axis=-1)
+        return probabilities.reshape(-1, *probabilities.shape[-2:]).mean(axis=0)
 
     return predict_step
 

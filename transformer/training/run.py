@@ -26,7 +26,7 @@ from transformer.config.load import differing_keys, dump_config, load_config
 from transformer.data.batching import batch_shapes
 from transformer.data.dataset import Dataset, SpecialTokens
 from transformer.data.tokenization import special_tokens
-from transformer.model.build import build_classifier, build_masked_language_model, build_sentence_embedder
+from transformer.model.build import build_classifier, build_ensemble, build_masked_language_model, build_sentence_embedder
 from transformer.training.checkpoints import load_parameters
 from transformer.training.devices import data_mesh, replicate, with_divisible_rows
 from transformer.training.objective import Parameters
@@ -184,8 +184,10 @@ def _build(config: schema.Config, tokenizer: Tokenizer, labels: list[str], key: 
         "pairs": len(config.data.text) == 2,
     }
     match config.objective:
-        case schema.Classification():
+        case schema.Classification(members=1):
             return build_classifier(config.model, classes=len(labels), key=key, **sizes)
+        case schema.Classification(members=members):
+            return build_ensemble(config.model, members=members, classes=len(labels), key=key, **sizes)
         case schema.MaskedLanguageModel():
             assert isinstance(config.model, schema.Transformer)
             return build_masked_language_model(config.model, key=key, **sizes)
@@ -206,6 +208,14 @@ class Run:
     """Those of the best checkpoint."""
     graph: nnx.GraphDef[nnx.Module]
     mesh: Mesh
+
+    def require_one_model(self, purpose: str) -> None:
+        """Raise UsageError if the run trained an ensemble, whose members `purpose` cannot tell apart."""
+        if isinstance(self.config.objective, schema.Classification) and self.config.objective.members > 1:
+            raise UsageError(
+                f"the run in {self.directory} trained {self.config.objective.members} models whose probabilities are averaged, and {purpose} "
+                "one; train it with objective.members=1"
+            )
 
     def predictor(self, lengths: Int[np.ndarray, " examples"]) -> Predictor:
         """What predicts texts of such lengths in tokens, in few shapes; call it with `parameters` and a split.

@@ -15,6 +15,9 @@ class Classification(Section):
     """Probability spread evenly over all classes (Szegedy et al. 2016)."""
     token_masking: Fraction = 0.0
     """Share of a training text's tokens replaced by [MASK], drawn anew at each step."""
+    members: PositiveInt = 1
+    """So many models are trained side by side, each from its own first parameters, and the mean of their probabilities predicts
+    (Lakshminarayanan et al. 2017)."""
 
 
 class MaskedLanguageModel(Section):

@@ -44,7 +44,10 @@ def explain(run: Run, text: Text) -> Explanation:
 
     Tokens are put together as words: the weights from a word are the mean over its tokens, those to a word the sum (Clark et al. 2019,
     section 4.1), so that every word's weights sum to 1.
+
+    Raises UsageError for an ensemble.
     """
+    run.require_one_model("an attention map shows")
     encoding = encode_text(run.tokenizer, text, run.config.data.maximum_length)
     texts = (text,) if isinstance(text, str) else text
     words = text_words(encoding, texts)

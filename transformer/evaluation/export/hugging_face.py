@@ -43,6 +43,7 @@ def export_hugging_face(run: Run, directory: Path, name: str) -> None:
 
 
 def _model(run: Run) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    run.require_one_model("the Hugging Face layout holds")
     model = run.config.model
     if not isinstance(model, schema.Transformer):
         raise UsageError(

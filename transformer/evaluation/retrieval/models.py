@@ -48,7 +48,8 @@ def open_model(name: str, report: Callable[[str], None]) -> tuple[Embedder, floa
 
 
 def embed_run(run: Run) -> Embedder:
-    """The embedder of a finished run's encoder, whatever it was trained for."""
+    """The embedder of a finished run's encoder, whatever it was trained for. Raises UsageError for an ensemble."""
+    run.require_one_model("a search needs")
     return EncoderEmbedder(
         run.graph,
         run.parameters,

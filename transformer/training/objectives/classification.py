@@ -17,17 +17,17 @@ from transformer.training.prediction import Predictor
 
 
 def classification_loss(
-    logits: Float[Array, "batch classes"],
+    logits: Float[Array, "*members batch classes"],
     labels: Int[Array, "batch"],
     weights: Float[Array, "batch"],
     label_smoothing: float,
 ) -> Float[Array, ""]:
-    """Cross-entropy in nats with label smoothing, summed over the rows by weight; filler rows have weight 0.
+    """Cross-entropy in nats with label smoothing, summed over the rows by weight; filler rows have weight 0. The mean over an ensemble.
 
     -sum_c q_c log softmax(logits)_c with q = (1 - e) [c = label] + e / classes (Szegedy et al. 2016, section 7).
     """
     targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
-    return jnp.sum(optax.softmax_cross_entropy(logits.astype(jnp.float32), targets) * weights)
+    return jnp.mean(jnp.sum(optax.softmax_cross_entropy(logits.astype(jnp.float32), targets) * weights, axis=-1))
 
 
 def mask_tokens(tokens: Int[Array, "batch length"], special: SpecialTokens, rate: float, key: Key[Array, ""]) -> Int[Array, "batch length"]:
