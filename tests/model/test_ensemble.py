@@ -17,7 +17,7 @@ from transformer.training.step import initial_state
 
 SPECIAL = SpecialTokens(padding=0, unknown=1, first=2, separator=3, mask=4)
 SEGMENTS = (np.arange(6) < np.array([6, 4, 1, 0])[:, None]).astype(np.int32)
-BATCH = {
+BATCH: dict = {
     "tokens": np.random.default_rng(0).integers(5, 20, (4, 6)).astype(np.int32) * SEGMENTS,
     "segments": SEGMENTS,
     "positions": np.tile(np.arange(6, dtype=np.int32), (4, 1)),
@@ -28,9 +28,7 @@ BATCH = {
 
 def ensemble(members=3, **changes):
     config = schema.Transformer(width=16, heads=2, feed_forward=32, layers=2, **changes)
-    return build_ensemble(
-        config, members=members, vocabulary_size=20, classes=3, maximum_length=6, pairs=False, key=jax.random.key(0)
-    )
+    return build_ensemble(config, members=members, vocabulary_size=20, classes=3, maximum_length=6, pairs=False, key=jax.random.key(0))
 
 
 def inputs():
@@ -51,7 +49,8 @@ def test_members_learn_each_for_itself():
     objective = ClassificationObjective(schema.Classification(label_smoothing=0.1), SPECIAL)
 
     def loss(graph, parameters):
-        return objective.loss(nnx.merge(graph, parameters), {name: jnp.asarray(array) for name, array in BATCH.items()}, jax.random.key(0))[0]
+        batch = {name: jnp.asarray(array) for name, array in BATCH.items()}
+        return objective.loss(nnx.merge(graph, parameters), batch, jax.random.key(0))[0]
 
     together, gradients = jax.jit(jax.value_and_grad(lambda parameters: loss(graph, parameters)))(parameters)
     alone = []

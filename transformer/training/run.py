@@ -213,8 +213,8 @@ class Run:
         """Raise UsageError if the run trained an ensemble, whose members `purpose` cannot tell apart."""
         if isinstance(self.config.objective, schema.Classification) and self.config.objective.members > 1:
             raise UsageError(
-                f"the run in {self.directory} trained {self.config.objective.members} models whose probabilities are averaged, and {purpose} "
-                "one; train it with objective.members=1"
+                f"the run in {self.directory} trained {self.config.objective.members} models whose probabilities are averaged, and "
+                f"{purpose} one; train it with objective.members=1"
             )
 
     def predictor(self, lengths: Int[np.ndarray, " examples"]) -> Predictor:

@@ -65,12 +65,12 @@ class Config(Section):
             raise ValueError(
                 f"training.metric macro_f1 needs classes, which objective.kind={self.objective.kind} has not; set training.metric=loss"
             )
-        if isinstance(self.objective, Classification) and self.objective.members > 1:
-            if isinstance(self.model, Transformer) and self.model.initialize_from is not None:
-                raise ValueError(
-                    f"the {self.objective.members} models of objective.members begin with parameters of their own, not with the same from "
-                    "model.initialize_from; set objective.members=1, or leave model.initialize_from out"
-                )
+        started = isinstance(self.model, Transformer) and self.model.initialize_from is not None
+        if isinstance(self.objective, Classification) and self.objective.members > 1 and started:
+            raise ValueError(
+                f"the {self.objective.members} models of objective.members begin each with parameters of its own, not all with those of "
+                "model.initialize_from; set objective.members=1, or leave model.initialize_from out"
+            )
         if isinstance(self.objective, MaskedLanguageModel):
             if not isinstance(self.model, Transformer):
                 raise ValueError(
