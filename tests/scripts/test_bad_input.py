@@ -279,6 +279,23 @@ def test_a_run_directory_of_another_config(finished, refuse, command):
     refuse(["train.csv/run could not be written", "Not a directory", "--run-dir"], "train", "config.yaml", "--run-dir", "train.csv/run")
 
 
+def test_an_ensemble_where_one_model_is_needed(work, command, capsys, refuse):
+    """It predicts; what reads the inside of one model refuses it."""
+    assert command("train", "config.yaml", "objective.members=2") == 0
+    assert command("evaluate", "runs/tiny") == 0
+    capsys.readouterr()
+    words = ["runs/tiny trained 2 models whose probabilities are averaged", "objective.members=1"]
+    (work / "documents.jsonl").write_text('{"id": 1, "title": "a cat", "text": "the cat purrs"}\n')
+    refuse(words, "attention_map", "runs/tiny", "a cat", "--output", "map.html")
+    refuse(words, "export", "runs/tiny", "elsewhere", "--format", "huggingface")
+    refuse(words, "retrieve", "runs/tiny", "--documents", "documents.jsonl", "--query", "cat")
+    without = CONFIG.replace("tokenizer:\n  kind: wordpiece\n  vocabulary_size: 64\n", "")
+    (work / "next.yaml").write_text(without + "  evaluate_test: false\n")
+    start = ["model.initialize_from.kind=run", "model.initialize_from.path=runs/tiny", "--run-dir", "runs/next"]
+    refuse(words, "train", "next.yaml", *start)
+    refuse(["the 2 models of objective.members begin each with parameters of its own"], "train", "next.yaml", "objective.members=2", *start)
+
+
 @pytest.mark.parametrize("name", ["evaluate", "predict"])
 def test_directories_that_hold_no_finished_run(work, finished, refuse, name):
     refuse(["runs/other", "not a run directory", "runs/NAME"], name, "runs/other")

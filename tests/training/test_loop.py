@@ -79,16 +79,17 @@ def test_stopped_by_a_signal_and_resumed_ends_bit_identical(never_stopped, make_
 
 
 @pytest.mark.parametrize(
-    "model",
+    "changed",
     [
-        schema.Recurrent(kind="lstm", width=8, hidden=8, layers=1, bidirectional=True, dropout=0.2, pooling=["attention"]),
-        schema.Recurrent(kind="mingru", width=8, hidden=8, layers=1, dropout=0.2, pooling=["final_state_attention"]),
-        schema.Convolutional(width=8, hidden=8, layers=1, dropout=0.2, pooling=["attention"]),
+        {"model": schema.Recurrent(kind="lstm", width=8, hidden=8, layers=1, bidirectional=True, dropout=0.2, pooling=["attention"])},
+        {"model": schema.Recurrent(kind="mingru", width=8, hidden=8, layers=1, dropout=0.2, pooling=["final_state_attention"])},
+        {"model": schema.Convolutional(width=8, hidden=8, layers=1, dropout=0.2, pooling=["attention"])},
+        {"objective": schema.Classification(members=2, token_masking=0.2)},
     ],
-    ids=["bilstm_bahdanau", "mingru", "convolutional"],
+    ids=["bilstm_bahdanau", "mingru", "convolutional", "ensemble"],
 )
-def test_the_older_encoders_resume_exactly_too(make_config, tmp_path, monkeypatch, model):
-    config = make_config(training={"epochs": 2}).model_copy(update={"model": model})
+def test_other_models_resume_exactly_too(make_config, tmp_path, monkeypatch, changed):
+    config = make_config(training={"epochs": 2}).model_copy(update=changed)
     train(config, tmp_path / "whole", score=scores)
     place, count = loop.Experiment.place, iter(range(3, -1, -1))
 

@@ -21,7 +21,7 @@ def make_predict_step(graph: nnx.GraphDef[nnx.Module]) -> Callable[[Parameters, 
     def predict_step(parameters: Parameters, batch: Batch) -> Float[Array, "batch classes"]:
         model: Any = nnx.merge(graph, parameters)
         probabilities: Float[Array, "*members batch classes"] = jax.nn.softmax(model(**model_inputs(batch)), axis=-1)
-        return probabilities.reshape(-1, *probabilities.shape[-2:]).mean(axis=0)
+        return probabilities.mean(axis=tuple(range(probabilities.ndim - 2)))
 
     return predict_step
 
