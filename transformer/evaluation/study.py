@@ -143,6 +143,7 @@ def run_study(
                 "family": comparison.rivals[name].family,
                 "description": comparison.rivals[name].description,
                 "parameters": parameters[name],
+                "settings": ", ".join(comparison.rivals[name].settings),
                 "learning_rate": trainings[0].config.optimizer.learning_rate,
                 "search": searches[name],
                 "runs": runs,

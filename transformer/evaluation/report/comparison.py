@@ -47,7 +47,18 @@ def _rivals(figures: Figures) -> str:
     shown = sorted(rows(figures, "rivals"), key=lambda rival: -(at(rival, "accuracy", "mean") or -1.0))
     return table(
         "Rivals, on the test texts",
-        ["rival", "kind", "accuracy", "95 % interval", "macro-F1", "parameters", "without embeddings", "learning rate", "what it is"],
+        [
+            "rival",
+            "kind",
+            "accuracy",
+            "95 % interval",
+            "macro-F1",
+            "parameters",
+            "without embeddings",
+            "learning rate",
+            "own settings",
+            "what it is",
+        ],
         [
             [
                 name(rival),
@@ -58,6 +69,7 @@ def _rivals(figures: Figures) -> str:
                 cell(at(rival, "parameters", "total"), count),
                 cell(at(rival, "parameters", "without_embeddings"), count),
                 cell(at(rival, "learning_rate"), significant),
+                name(rival, "settings"),
                 name(rival, "description"),
             ]
             for rival in shown
