@@ -13,7 +13,9 @@ from transformer.model.build import build_classifier
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CLASSES = {"newsgroups": 20, "reuters_r8": 8, "movie_snippets": 2, "chinese_reviews": 2}
-RIVALS = {task: sorted(path.stem for path in (CONFIGS / task).glob("*.yaml")) for task in CLASSES}
+ENSEMBLES = {"transformer_ensemble"}
+"""Several rivals together are no rival."""
+RIVALS = {task: sorted({path.stem for path in (CONFIGS / task).glob("*.yaml")} - ENSEMBLES) for task in CLASSES}
 
 
 def parameters_without_embeddings(config: schema.Config, classes: int) -> int:
