@@ -17,7 +17,8 @@ DEFAULT = "configs/benchmark/default.yaml"
 DESCRIPTION = """\
 Three views of the same models, forward and in training: the time and the memory of a step against the length of the texts, with one core
 and with all; the operations of the compiled programs and their longest chain of dependent ones; and what follows from both for any number
-of processors. Writes benchmark.json, and report.html, which opens in a browser, with each chart as SVG and PNG beside it.
+of processors. Writes benchmark.json, and report.html, which opens in a browser, with each chart as SVG and PNG beside it. On other devices
+than CPUs it only measures; --with adds a CPU's file, which has the rest.
 """
 
 EXAMPLES = f"""\

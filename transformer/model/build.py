@@ -1,6 +1,7 @@
 """From a model's config to the model."""
 
 from functools import partial
+from typing import Any
 
 import jax
 from flax import nnx
@@ -43,18 +44,9 @@ def build_classifier(
     )
 
 
-def build_ensemble(
-    config: schema.Model, *, members: int, vocabulary_size: int, classes: int, maximum_length: int, pairs: bool, key: Key[Array, ""]
-) -> Ensemble:
+def build_ensemble(config: schema.Model, *, members: int, key: Key[Array, ""], **sizes: Any) -> Ensemble:
     """So many classifiers, each drawn by a key of its own; the other arguments are those of `build_classifier`."""
-    return Ensemble(
-        [
-            build_classifier(
-                config, vocabulary_size=vocabulary_size, classes=classes, maximum_length=maximum_length, pairs=pairs, key=member_key
-            )
-            for member_key in jax.random.split(key, members)
-        ]
-    )
+    return Ensemble([build_classifier(config, key=member_key, **sizes) for member_key in jax.random.split(key, members)])
 
 
 def build_masked_language_model(
