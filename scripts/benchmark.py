@@ -24,7 +24,7 @@ than CPUs it only measures; --with adds a CPU's file, which has the rest.
 EXAMPLES = f"""\
 examples:
   python scripts/benchmark.py
-  python scripts/benchmark.py lengths=[32,128] rounds=3 --output runs/quick
+  python scripts/benchmark.py 'lengths=[32,128]' rounds=3 --output runs/quick
   python scripts/benchmark.py {DEFAULT} --with runs/gpu/benchmark.json
 """
 

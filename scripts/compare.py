@@ -26,7 +26,7 @@ DIR/runs; one that is finished is not repeated, so the same command goes on afte
 EXAMPLES = """\
 examples:
   python scripts/compare.py configs/compare/reuters_r8.yaml
-  python scripts/compare.py configs/compare/newsgroups.yaml seeds=[0] --output /tmp/quick
+  python scripts/compare.py configs/compare/newsgroups.yaml 'seeds=[0]' --output /tmp/quick
 """
 
 

@@ -23,7 +23,7 @@ Both come with a model card, README.md. OUT is written whole or not at all.
 
 EXAMPLES = """\
 examples:
-  python scripts/export.py runs/fine_tune/minilm_reuters_r8 exported --format huggingface
+  python scripts/export.py runs/r8 exported --format huggingface      (docs/fine_tuning.md trains runs/r8)
   python scripts/export.py runs/quickstart program --format stablehlo && python program/predict.py "wheat exports rose"
 """
 

@@ -65,8 +65,9 @@ def _sections(section: type[Section], dotted: str) -> Iterator[str]:
     for name, field in section.model_fields.items():
         if name == "kind" and len(kinds) == 1:
             continue  # the heading says it
+        meaning = " ".join(str(field.description).split())  # a line's end would end the table's row
         default = "" if field.is_required() else f"`{_written(field.default)}`"
-        yield f"| `{name}` | {_values(properties[name])} | {default} | {field.description} |"
+        yield f"| `{name}` | {_values(properties[name])} | {default} | {meaning} |"
     yield ""
     inner = [
         (f"{dotted}.{name}".removeprefix("."), each)

@@ -22,7 +22,7 @@ Search documents with a trained encoder, as attention does: a query is compared 
 into weights, and the texts (the values) are averaged by these weights. The search is exact: no document is left out.
 
 Documents are a JSON lines file, UTF-8, an object a line: {"id": "1", "title": "...", "text": "..."}. The first call makes their index
-beside the file, FILE.jsonl.index (or where --index says), which can take long; a call that was killed is gone on with by the next one.
+beside the file, FILE.jsonl.index (or where --index says), which can take long; if a call is killed, the next one continues it.
 Where the file or the model has changed, the index is made anew.
 
 The query comes from --query, or queries come one a line from standard input (UTF-8). For each, in order, a JSON line goes to standard

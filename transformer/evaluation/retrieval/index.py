@@ -1,4 +1,4 @@
-"""The index of a file of documents: made once, memory-mapped, and gone on with where a kill stopped it.
+"""The index of a file of documents: made once, memory-mapped, and continued where a kill stopped it.
 
 It is a directory:
 
@@ -64,7 +64,7 @@ def default_directory(documents: Path) -> Path:
 
 
 def open_index(path: Path, directory: Path, embedder: Embedder, report: Callable[[str], None]) -> Index:
-    """The index of a file of documents by a model: read, gone on with, or made. `report` is given a line about what takes long.
+    """The index of a file of documents by a model: read, continued, or made. `report` is given a line about what takes long.
 
     Raises:
       UsageError: the documents cannot be read (see `read_documents`), or the directory is none of an index or cannot be written.
