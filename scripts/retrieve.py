@@ -1,6 +1,7 @@
 """Search documents: a query attends to their titles and reads their texts; JSON lines out."""
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -135,13 +136,13 @@ def _rounded(value: float) -> float:
 
 
 def _write_sums(path: Path, sums: np.ndarray) -> None:
-    beside = path.with_name(path.name + ".partial")
+    from transformer.training.run import write_whole
+
+    content = io.BytesIO()
+    np.save(content, sums)
     try:
-        with beside.open("wb") as file:
-            np.save(file, sums)
-        beside.replace(path)
+        write_whole(path, content.getvalue())
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise UsageError(f"--sums {path}: {error.strerror}; make room, or name another file") from error
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from transformer.config.errors import UsageError
-from transformer.config.schema import Config, MaskedLanguageModel
+from transformer.config.schema import Config, Contrastive, MaskedLanguageModel
 from transformer.data import dataset as module
 from transformer.data import packages
 from transformer.data.dataset import Dataset, Split, encode_texts, load_dataset
@@ -198,6 +198,36 @@ def _encoded(dataset: Dataset, texts: list[tuple[str, str]]) -> tuple[np.ndarray
     return split.tokens, split.offsets
 
 
+def contrastive(source: dict[str, object], **data: object) -> Config:
+    return config(source, **data).model_copy(update={"objective": Contrastive()})
+
+
+def test_pairs_that_belong_together_need_no_label(tmp_path: Path) -> None:
+    """Without a label column, with none asked for, with one label for the file, and with a label column, the pairs are the same."""
+    rows = [{"one": text, "two": f"second {text}", "label": label} for text, label in zip(TEXTS, LABELS, strict=True)]
+    (tmp_path / "labelled.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with (tmp_path / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("one", "two"), *((row["one"], row["two"]) for row in rows)])
+    pairs, labelled = ({"kind": "files", "train": [{"path": str(tmp_path / name)}]} for name in ("pairs.csv", "labelled.jsonl"))
+    named = {"kind": "files", "train": [{"path": str(tmp_path / "pairs.csv"), "label": "x"}]}
+    datasets = [load_dataset(contrastive(source, text=["one", "two"])) for source in (pairs, named, labelled)]
+    datasets.append(load_dataset(contrastive(pairs, text=["one", "two"], label=None)))
+    for dataset in datasets:
+        assert dataset.labels == []
+        assert dataset.notes == ["validation split off train: 6 of 60 rows, data.split_seed=0"]
+        assert same(dataset.train, datasets[0].train)
+        assert same(dataset.validation, datasets[0].validation)
+        assert len(dataset.train) == 54
+        assert dataset.train.pair_starts is not None
+    assert load_dataset(config(labelled, text=["one", "two"])).labels == ["neg", "pos"]
+
+
+def test_single_texts_that_belong_together_need_labels(files: dict[str, object]) -> None:
+    assert load_dataset(contrastive(files)).labels == ["neg", "pos"]
+    with pytest.raises(UsageError, match=r"train\.csv has no label: set data\.label"):
+        load_dataset(contrastive(files, label=None))
+
+
 def test_an_existing_tokenizer_is_used(files: dict[str, object], tmp_path: Path) -> None:
     trained = load_dataset(config(files))
     trained.tokenizer.save(str(tmp_path / "tokenizer.json"))
@@ -243,6 +273,20 @@ def test_rows_come_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         load_dataset(config(source | {"validation": "dev"}))
     with pytest.raises(UsageError, match="split 'train' of somebody/texts has no column 'klass'; its columns are text, label"):
         load_dataset(config(source, label="klass"))
+
+
+def test_a_threshold_makes_two_labels_of_classes_whose_names_are_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["1", "2", "3"])})
+    split = datasets.Dataset.from_dict({"text": TEXTS, "label": [number % 3 for number in range(60)]}, features=features)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.DatasetDict(train=split))
+    split.to_parquet(tmp_path / "x.parquet")
+    hub, parquet = {"kind": "hub", "name": "somebody/texts", "test": None}, {"kind": "files", "train": [{"path": f"{tmp_path}/x.parquet"}]}
+    for source in (hub, parquet):
+        dataset = load_dataset(config(source, label_threshold=1.5, validation_fraction=0.0))
+        assert dataset.labels == ["negative", "positive"]
+        assert dataset.train.labels.tolist() == [0, 1, 1] * 20
 
 
 def test_a_pinned_hub_revision_in_the_cache_needs_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,11 +52,61 @@ def test_json_lines_keep_types() -> None:
 
 
 def test_parquet_keeps_types_and_class_names() -> None:
-    features = {"info": {"features": {"label": {"names": ["bad", "good"], "_type": "ClassLabel"}, "text": {"_type": "Value"}}}}
-    table = pa.table({"text": ["one", "two", "three"], "label": [1, 0, -1]})
+    assert labels_in_parquet([1, 0, -1], CLASSES) == ["good", "bad", None]
+
+
+CLASSES = json.dumps({"info": {"features": {"label": {"names": ["bad", "good"], "_type": "ClassLabel"}, "text": {"_type": "Value"}}}})
+
+
+def labels_in_parquet(labels: list[object], metadata: str | bytes) -> list[object]:
     content = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(features)}), content)
-    assert rows(content.getvalue(), "x.parquet", ["text", "label"]) == [("one", "good"), ("two", "bad"), ("three", None)]
+    table = pa.table({"text": [1.0] * len(labels), "label": labels})
+    pq.write_table(table.replace_schema_metadata({"huggingface": metadata}), content)
+    texts, named = zip(*rows(content.getvalue(), "x.parquet", ["text", "label"]), strict=True)
+    assert list(map(str, texts)) == ["1.0"] * len(labels)  # of other columns nothing changes
+    return list(named)
+
+
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [
+        (["good", "bad", None], ["good", "bad", None]),
+        ([1.0, 0.0, -1.0, None], ["good", "bad", None, None]),
+        ([1.5, math.inf], [1.5, math.inf]),
+        ([[1], [0]], [[1], [0]]),
+    ],
+)
+def test_what_is_no_index_of_a_class_stays_as_it_is(labels: list[object], named: list[object]) -> None:
+    assert labels_in_parquet(labels, CLASSES) == named
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "{",
+        b"\xff",
+        "[" * 100_000,
+        "null",
+        "[]",
+        '{"info": null}',
+        '{"info": {"features": null}}',
+        '{"info": {"features": ["label"]}}',
+        '{"info": {"features": {"label": null}}}',
+        '{"info": {"features": {"label": {"names": null}}}}',
+        '{"info": {"features": {"label": {"names": {"0": "bad", "1": "good"}}}}}',
+        '{"info": {"features": {"label": {"names": [0, 1]}}}}',
+    ],
+)
+def test_damaged_class_names_in_parquet_are_no_names(metadata: str | bytes) -> None:
+    assert labels_in_parquet([1, 0], metadata) == [1, 0]
+
+
+def test_a_name_that_two_columns_of_parquet_share_is_refused_where_it_is_read() -> None:
+    content = io.BytesIO()
+    pq.write_table(pa.table([pa.array(["one"]), pa.array(["two"]), pa.array([1])], names=["text", "text", "label"]), content)
+    with pytest.raises(UsageError, match=r"x\.parquet has 2 columns 'text'; .*rename all but one.*data\.text and data\.label"):
+        rows(content.getvalue(), "x.parquet", ["text", "label"])
+    assert rows(content.getvalue(), "x.parquet", ["label"]) == [(1,)]
 
 
 def test_the_encoding_is_the_configs() -> None:

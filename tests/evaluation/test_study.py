@@ -1,6 +1,7 @@
 """A comparison's trainings: fair, chosen on validation, tested once, and never repeated."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from transformer.config.load import dump_config, load_config
 from transformer.evaluation import study
 from transformer.evaluation.comparison import paired_bootstrap, paired_bootstrap_of_means
 from transformer.evaluation.metrics import scores
-from transformer.evaluation.study import FLOOR, check_sizes, interval, load_rivals, run_study
+from transformer.evaluation.study import FLOOR, Training, check_sizes, interval, load_rivals, run_study
 from transformer.training.loop import train as train_here
 
 LETTERS = [f"{first}{second}" for first in "abcdefgh" for second in "xyz"]
@@ -98,6 +99,36 @@ def test_rivals_that_would_not_be_equal_are_named(directory):
     with pytest.raises(UsageError, match=r"large has 106 .* small 100"):
         check_sizes({"small": 100, "large": 106})
     check_sizes({"small": 100, "large": 105})
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [("masked_language_model", {}), ("contrastive", {"data": {"text": ["text", "label"]}})],
+    ids=["masked", "contrastive"],
+)
+def test_a_rival_that_is_no_classifier_is_named_before_any_training(directory, kind, changes):
+    (directory / "other.yaml").write_text(json.dumps({"extends": "transformer.yaml", "objective": {"kind": kind}, **changes}))
+    alone = {"mine": {"config": "other.yaml", "family": "attention", "description": "alone"}}
+    with pytest.raises(UsageError, match=rf"mine is no classifier: its objective is {kind}; .* rivals\.mine\.config"):
+        load_rivals(comparison(rivals=alone), directory)
+
+
+def test_predictions_that_a_kill_cut_short_are_made_again(directory, tmp_path, monkeypatch):
+    probabilities = np.eye(4)
+    monkeypatch.setattr(study, "predict_split", lambda *_: SimpleNamespace(probabilities=probabilities))
+    save, training = np.save, Training(load_config(directory / "rnn.yaml"), tmp_path)
+
+    def save_and_die(file, array):
+        save(file, array[:1])  # what reached the disk
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "save", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        training.test_predictions(print)
+    monkeypatch.setattr(np, "save", save)
+    for _ in range(2):  # made, then read
+        np.testing.assert_array_equal(training.test_predictions(print), probabilities)
+    assert [path.name for path in tmp_path.iterdir()] == ["test_probabilities.npy"]
 
 
 def test_the_interval_is_that_of_the_table():

@@ -412,6 +412,27 @@ def test_a_connection_that_breaks_is_a_failure(capsys):
         run_command(send)
 
 
+def test_a_file_that_belongs_to_somebody_else(capsys):
+    """Raised here and not by a file: to root, which may run the tests, nothing is forbidden."""
+
+    def look():
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/home/other/run/config.yaml")
+
+    with pytest.raises(SystemExit) as leaving:
+        run_command(look)
+    assert leaving.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: /home/other/run/config.yaml may not be read or written: Permission denied; ")
+
+
+def test_a_refusal_that_is_of_no_file_is_a_failure():
+    def connect():
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    with pytest.raises(PermissionError):
+        run_command(connect)
+
+
 @pytest.mark.parametrize(
     ("script", "stream", "word"),
     [

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -48,6 +49,32 @@ def test_a_run_gives_its_architecture_its_tokenizer_and_its_encoder(make_config,
     merged = sums["weight"] + 8.0 * sums["low_rank"]["down_weight"] @ sums["low_rank"]["up_weight"]
     np.testing.assert_allclose(query["weight"], merged, rtol=1e-5, atol=1e-7)
     assert np.abs(ours["head"]["weight"] - theirs["head"]["weight"]).max() > 0
+
+
+def first_parameters(config):
+    return nnx.to_pure_dict(build_experiment(complete_config(config), print).initial().parameters)
+
+
+def test_a_run_whose_layers_were_scanned_gives_them_one_by_one(make_config, tmp_path):
+    scanned = make_config(model={"layers": 2, "scan_layers": True}, training={"maximum_steps": 1})
+    train(scanned, tmp_path / "run", score=scores)
+    theirs = nnx.to_pure_dict(load_run(tmp_path / "run").parameters)["encoder"]["layers"]
+    ours = first_parameters(from_run(make_config, tmp_path / "run"))["encoder"]["layers"]
+    for number in range(2):
+        jax.tree.map(lambda ours, theirs, number=number: np.testing.assert_array_equal(ours, theirs[number]), ours[number], theirs)
+
+
+def test_what_stands_on_the_encoder_comes_along_where_it_fits(make_config, tmp_path):
+    train(make_config(model={"head": "tanh"}, training={"maximum_steps": 1}), tmp_path / "run", score=scores)
+    theirs = nnx.to_pure_dict(load_run(tmp_path / "run").parameters)
+    same = first_parameters(from_run(make_config, tmp_path / "run"))
+    np.testing.assert_array_equal(same["hidden"]["dense"]["weight"], theirs["hidden"]["dense"]["weight"])
+    wider = first_parameters(from_run(make_config, tmp_path / "run", model={"pooling": ["mean", "max"]}))
+    assert wider["hidden"]["dense"]["weight"].shape == (32, 16)
+    other = first_parameters(from_run(make_config, tmp_path / "run", objective={"kind": "masked_language_model"}))
+    for parameters in (same, wider, other):
+        tokens = parameters["encoder"]["embedding"]["tokens"]
+        np.testing.assert_array_equal(tokens, theirs["encoder"]["embedding"]["tokens"])
 
 
 def test_what_is_stored_with_a_run_is_complete_and_resumes(make_config, trained, tmp_path):

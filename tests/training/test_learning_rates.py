@@ -39,8 +39,8 @@ def trained(model, optimizer=None, steps=3):
     step = jax.jit(make_train_step(graph, objective, optimizer, mean_weight=8.0, shares=shares))
     state = first = initial_state(parameters, optimizer, average=False)
     for _ in range(steps):
-        state, _ = step(state, BATCH, Variation(jax.random.key(0), jnp.float32(config.optimizer.learning_rate)))
-    return by_name(first.parameters), by_name(state.parameters), state
+        state, metrics = step(state, BATCH, Variation(jax.random.key(0), jnp.float32(config.optimizer.learning_rate)))
+    return by_name(first.parameters), by_name(state.parameters), state, metrics
 
 
 def by_name(parameters):
@@ -60,7 +60,7 @@ def moved(before, after):
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize("frozen", [0, 2, LAYERS])
 def test_frozen_layers_stay_and_all_others_learn(frozen, scan):
-    before, after, _ = trained(transformer(frozen_layers=frozen, scan_layers=scan))
+    before, after, *_ = trained(transformer(frozen_layers=frozen, scan_layers=scan))
     for name in before:
         part = name.split(".")
         change = np.abs(after[name] - before[name])
@@ -76,7 +76,7 @@ def test_frozen_layers_stay_and_all_others_learn(frozen, scan):
 
 
 def test_low_rank_sums_and_the_head_alone_learn_and_alone_have_optimizer_state():
-    before, after, state = trained(transformer(low_rank=schema.LowRank(rank=2)))
+    before, after, state, _ = trained(transformer(low_rank=schema.LowRank(rank=2)))
     learned = {name for name in before if "low_rank" in name or name.startswith("head.")}
     assert {name for name in moved(before, after) if "key" not in name} == {name for name in learned if "key" not in name}
     size = sum(before[name].size for name in learned)
@@ -85,7 +85,7 @@ def test_low_rank_sums_and_the_head_alone_learn_and_alone_have_optimizer_state()
 
 def test_each_layer_learns_at_its_share_of_the_rate():
     optimizer = schema.AdamW(learning_rate=1e-3, weight_decay=0.0, layer_decay=0.5, head_rate=4.0, epsilon=1e-30)
-    before, after, _ = trained(transformer(), optimizer, steps=1)
+    before, after, *_ = trained(transformer(), optimizer, steps=1)
     # Adam's first step is the learning rate times the gradient's sign.
     steps = {name: np.abs(after[name] - before[name]).max() for name in before}
     assert steps["head.bias"] == pytest.approx(4e-3, rel=1e-3)
@@ -93,3 +93,18 @@ def test_each_layer_learns_at_its_share_of_the_rate():
     for layer in range(LAYERS):
         assert steps[f"encoder.layers.{layer}.feed_forward.output.bias"] == pytest.approx(1e-3 * 0.5 ** (LAYERS - 1 - layer), rel=1e-2)
     assert steps["encoder.embedding.tokens"] == pytest.approx(1e-3 * 0.5**LAYERS, rel=1e-2)
+
+
+def test_layers_that_stay_do_not_count_in_the_gradients_norm():
+    norms = [float(trained(transformer(frozen_layers=2, scan_layers=scan), steps=1)[-1].gradient_norm) for scan in (False, True)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5)
+    assert norms[0] < 0.999 * trained(transformer(frozen_layers=0), steps=1)[-1].gradient_norm
+
+
+def test_a_convolutions_norm_learns_at_the_rate_of_its_layer():
+    model = schema.Convolutional(width=8, hidden=8, layers=LAYERS, dropout=0.0)
+    optimizer = schema.AdamW(learning_rate=1e-3, weight_decay=0.0, layer_decay=0.5, epsilon=1e-30)
+    before, after, *_ = trained(model, optimizer, steps=1)
+    for layer in range(LAYERS):
+        name = f"encoder.norms.{layer}.scale"
+        assert np.abs(after[name] - before[name]).max() == pytest.approx(1e-3 * 0.5 ** (LAYERS - 1 - layer), rel=1e-2)

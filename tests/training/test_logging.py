@@ -1,6 +1,14 @@
 import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
-from transformer.training.logging import MetricsFile
+import pytest
+
+from transformer.config.errors import UsageError
+from transformer.evaluation.metrics import scores
+from transformer.training.logging import Logger, MetricsFile
+from transformer.training.loop import train
 
 
 def lines(path):
@@ -19,3 +27,43 @@ def test_repeated_steps_are_written_once_and_half_a_line_is_dropped(tmp_path):
     again.append(2, "train", {"loss": 1.0})
     again.append(3, "train", {"loss": 0.5})
     assert [(line["step"], line["split"]) for line in lines(path)] == [(1, "train"), (2, "train"), (2, "validation"), (3, "train")]
+
+
+@pytest.fixture
+def started(make_config, monkeypatch):
+    """Starts a logger with a Weights & Biases that only notes what it is told: (directory, name) -> what it was told."""
+
+    def start(directory, name="tiny"):
+        told = {}
+        module = SimpleNamespace(init=lambda **settings: told.update(settings) or SimpleNamespace(finish=lambda: None))
+        monkeypatch.setitem(sys.modules, "wandb", module)
+        directory.mkdir(parents=True, exist_ok=True)
+        config = make_config(name=name, training={"wandb_project": "seeds"})
+        with Logger(directory, config, first_step=0, steps=1):
+            return told
+
+    return start
+
+
+def test_each_run_directory_has_curves_of_its_own_in_weights_and_biases(started, tmp_path, monkeypatch):
+    """Seeds of one config share its name; and a resumed run is the same one under a new name, however its directory is written."""
+    directory = tmp_path / "quickstart-0"
+    told = started(directory)
+    elsewhere = [tmp_path / "quickstart-1", tmp_path / "other" / "quickstart-0"]
+    assert len({told["id"], *(started(other)["id"] for other in elsewhere)}) == 3
+    assert told["id"].startswith("quickstart-0-")
+    assert (told["project"], told["name"], told["resume"]) == ("seeds", "tiny", "allow")
+    monkeypatch.chdir(directory)
+    again = started(Path(), name="renamed")
+    assert (again["id"], again["name"]) == (told["id"], "renamed")
+
+
+def test_the_identity_in_weights_and_biases_has_none_of_the_characters_that_it_refuses(started, tmp_path):
+    assert not set("/\\#?%:") & set(started(tmp_path / "lr: 50% #1?")["id"])
+
+
+def test_weights_and_biases_that_is_not_installed_is_told_before_anything_is_written(make_config, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UsageError, match="pip install wandb"):
+        train(make_config(training={"wandb_project": "seeds"}), tmp_path / "run", score=scores)
+    assert not (tmp_path / "run").exists()

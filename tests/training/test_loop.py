@@ -119,6 +119,32 @@ def test_another_config_is_refused_by_its_keys_and_harmless_ones_are_not(make_co
     assert train(make_config(training={"log_every": 3}), tmp_path / "run", score=scores) is not None
 
 
+def test_other_data_are_refused_though_the_config_is_the_same(make_config, tables, tmp_path, monkeypatch):
+    table = tmp_path / "train.csv"
+    table.write_text((tables / "train.csv").read_text())
+    config = make_config(data={"source": {"train": [{"path": str(table)}]}})
+
+    place, count = loop.Experiment.place, iter([0])
+
+    def stop(self, batch):
+        if next(count, None) == 0:
+            signal.raise_signal(signal.SIGTERM)
+        return place(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Experiment, "place", stop)
+        assert train(config, tmp_path / "run", score=scores) is None
+    # The same words and labels, so that tokenizer and shapes stay: two rows have changed places.
+    first, second, third, *others = table.read_text().splitlines()
+    table.write_text("\n".join([first, third, second, *others]) + "\n")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match="put the old data back, or name another directory"):
+        train(config, tmp_path / "run", score=scores)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    table.write_text((tables / "train.csv").read_text())
+    assert train(config, tmp_path / "run", score=scores, resume="require") is not None
+
+
 @pytest.mark.parametrize(("epochs", "steps"), [(1.1, 11), (1.11, 12), (3, 30), (0.07, 1), (1e-9, 1)])
 def test_epochs_are_the_decimal_that_was_written(epochs, steps):
     """1.1 x 10 is 11.000000000000002 in floats."""

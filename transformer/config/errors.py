@@ -24,8 +24,8 @@ class RunError(Exception):
 def run_command(main: Callable[[], None]) -> NoReturn:
     """Run a command's main function; turn the two errors above, and what may stop any command, into a message and an exit code.
 
-    A full disk is 2, too little memory 1, an interrupt (Ctrl-C) that `main` leaves to us 130. Where the reader of standard output has
-    left, as `head` does, it has seen enough: 0, and no message.
+    A full disk is 2, and so is a file that this user may not read or write; too little memory is 1, an interrupt (Ctrl-C) that `main`
+    leaves to us 130. Where the reader of standard output has left, as `head` does, it has seen enough: 0, and no message.
     """
     try:
         main()
@@ -41,6 +41,10 @@ def run_command(main: Callable[[], None]) -> NoReturn:
             raise
         # The interpreter flushes once more at exit: let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except PermissionError as error:
+        if error.filename is None:  # no file was refused, but a connection, for example
+            raise
+        _leave(2, f"error: {error.filename} may not be read or written: {error.strerror}; name another, or ask its owner to permit it")
     except Exception as error:
         if _disk_is_full(error):
             _leave(2, f"error: {error}; make room, then run the same command again: what was complete is kept")

@@ -1,5 +1,6 @@
 """From a config to tokenized splits: the whole way once, and after that out of the cache."""
 
+import hashlib
 import importlib.metadata
 import io
 import json
@@ -49,15 +50,27 @@ class Dataset:
     notes: list[str]
     """What a person should know about the rows, such as blank ones left out."""
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that is trained and tested on: every split's arrays, the tokenizer and the label names."""
+        digest = hashlib.sha256(json.dumps([self.tokenizer.to_str(), self.labels]).encode())
+        for split in (self.train, self.validation, self.test):
+            arrays = [] if split is None else [split.tokens, split.offsets, split.labels, split.pair_starts]
+            for array in arrays:
+                digest.update(b"-" if array is None else np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
 
 def load_dataset(config: Config, report: Callable[[str], None] = lambda _: None) -> Dataset:
     """The dataset of a config, read from the cache or made and cached; `report` is given a line about each long step.
 
-    For a masked language model labels are not read, and long texts are not cut but split into pieces, each an example of its own.
+    For a masked language model labels are not read, and long texts are not cut but split into pieces, each an example of its own. Nor
+    are labels read for contrastive training on pairs, whether there are any or not.
 
     Raises UsageError for every fault of the source, its rows, or the tokenizer's file.
     """
-    data, labelled = config.data, not isinstance(config.objective, MaskedLanguageModel)
+    data, labelled, pieces = config.data, config.reads_labels, isinstance(config.objective, MaskedLanguageModel)
+    # The key need not hold `pieces`: of what is not labelled, single texts are split and pairs are not, and the columns are in `data`.
     rows_key = [LAYOUT, labelled, data.model_dump(mode="json", exclude={"maximum_length"}), source_identity(data)]
     existing = _existing_tokenizer(config, report)
     if existing is not None:
@@ -78,7 +91,7 @@ def load_dataset(config: Config, report: Callable[[str], None] = lambda _: None)
             tokenizer = existing
         report("tokenizing the texts")
         for name, rows in splits.items():
-            split = (encode_texts if labelled else encode_pieces)(tokenizer, rows.texts, data.maximum_length)
+            split = (encode_pieces if pieces else encode_texts)(tokenizer, rows.texts, data.maximum_length)
             _save(directory, name, _with_labels(split, rows, labels) if labelled else split, tokenizer)
         (directory / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
         facts = {"splits": list(splits), "labels": labels, "test_rows_in_train": overlap, "notes": notes}

@@ -161,7 +161,11 @@ def _parquet(content: bytes, name: str, columns: Sequence[str]) -> Iterator[tupl
 
     try:
         file = pq.ParquetFile(io.BytesIO(content))
-        _places(columns, file.schema_arrow.names, name)
+        names = file.schema_arrow.names
+        _places(columns, names, name)
+        for column in columns:
+            if (count := names.count(column)) > 1:
+                raise UsageError(f"{name} has {count} columns {column!r}; rename all but one, or set data.text and data.label to others")
         table = file.read(columns=list(columns))
         values = [_arrow_values(table[column]) for column in columns]
     except (pa.ArrowException, OSError) as error:  # Arrow's own error of a damaged page is an OSError
@@ -183,13 +187,21 @@ def _arrow_values(column: Any) -> list[Any]:
 
 
 def _class_names(schema: Any) -> dict[str, list[str]]:
-    """Label names that the `datasets` library left in a parquet file, by column."""
-    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    return {column: feature["names"] for column, feature in features.items() if isinstance(feature, dict) and "names" in feature}
+    """Label names that the `datasets` library left in a parquet file, by column; none where they cannot be read."""
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"].items()
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):  # no JSON, or JSON of another structure
+        return {}
+    found = {column: feature.get("names") for column, feature in features if isinstance(feature, dict)}
+    return {column: names for column, names in found.items() if isinstance(names, list) and all(isinstance(name, str) for name in names)}
 
 
 def named(value: Any, names: list[str] | None) -> Any:
-    """A class's name by its index, for columns whose classes have names."""
-    if names is None or value is None:
+    """A class's name by its index, for columns whose classes have names; what is no index, such as a name, as it is."""
+    if names is None:
+        return value
+    if isinstance(value, float) and value.is_integer():  # pandas makes floats of integers where one is missing
+        value = int(value)
+    if not isinstance(value, int):
         return value
     return names[value] if 0 <= value < len(names) else None  # -1 is what `datasets` gives a row without label

@@ -192,4 +192,5 @@ def _read_hub(source: HubSource, data: Data, *, labelled: bool) -> Source:
             values[data.label] = [named(label, names) for label in values[data.label]]
         rows = splits[split] = Rows()
         _add(rows, enumerate(zip(*(values[column] for column in columns), strict=True), 1), name, data, None if labelled else "")
-    return Source(splits, label_names)
+    # A threshold's labels are not the column's.
+    return Source(splits, label_names if data.label_threshold is None else None)

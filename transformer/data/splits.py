@@ -78,7 +78,7 @@ def label_order(splits: Mapping[str, Rows], known: Sequence[str] | None) -> list
     """
     present = set(splits["train"].labels)
     if len(present) < 2:
-        raise UsageError(f"all training rows have the label {present.pop()!r}; classification needs two or more: check data.label")
+        raise UsageError(f"all training rows have the label {present.pop()!r}; training needs two or more: check data.label")
     names = list(known) if known else sorted(present, key=_by_number if all(map(_is_integer, present)) else str)
     for split, rows in splits.items():
         if strange := sorted(set(rows.labels) - set(names)):

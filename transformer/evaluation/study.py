@@ -1,5 +1,6 @@
 """A comparison of models: which trainings it needs, what they reached, and what follows."""
 
+import io
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -71,7 +72,9 @@ class Training:
         """Probabilities on test [examples, classes], predicted once and then kept."""
         file = self.directory / "test_probabilities.npy"
         if not file.exists():
-            np.save(file, predict_split(self.directory, "test", tell).probabilities)
+            content = io.BytesIO()
+            np.save(content, predict_split(self.directory, "test", tell).probabilities)
+            write_whole(file, content.getvalue())
         probabilities: np.ndarray = np.load(file)
         return probabilities
 
@@ -79,12 +82,19 @@ class Training:
 def load_rivals(comparison: Comparison, beside: Path) -> dict[str, schema.Config]:
     """The rivals' configs, each with the comparison's settings; test data are not read in training.
 
-    Raises UsageError for a config that is wrong, and for rivals that do not have the same data, tokens, batches and epochs.
+    Raises UsageError for a config that is wrong or not of a classifier, and for rivals that do not have the same data, tokens, batches and
+    epochs.
     """
     rivals = {}
     for name, rival in comparison.rivals.items():
         settings = [*comparison.settings, *rival.settings, f"name={comparison.name}/{name}", "training.evaluate_test=false"]
-        rivals[name] = complete_config(load_config(beside / rival.config, settings))
+        config = load_config(beside / rival.config, settings)
+        if not isinstance(config.objective, schema.Classification):
+            raise UsageError(
+                f"{name} is no classifier: its objective is {config.objective.kind}; a comparison counts right labels, so name a config "
+                f"with objective.kind=classification as rivals.{name}.config (it may start from other weights: model.initialize_from)"
+            )
+        rivals[name] = complete_config(config)
     first, *others = rivals
     for name in others:
         keys = differing_keys(rivals[first], rivals[name])

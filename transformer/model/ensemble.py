@@ -12,9 +12,10 @@ from transformer.model.classifier import Classifier
 
 
 class Ensemble(nnx.Module):
-    """A deep ensemble (Lakshminarayanan et al. 2017): each member is trained by itself, and the mean of their probabilities predicts.
+    """A deep ensemble (Lakshminarayanan et al. 2017): each member learns for itself, and the mean of their probabilities predicts.
 
     Each is wrong in its own way where it learned chance features of the training texts, and the mean is wrong less often than any of them.
+    They share the batches, the learning rate, and the gradient's clipping, which looks at the norm of all members' gradients together.
     """
 
     def __init__(self, members: Sequence[Classifier]) -> None:

@@ -16,6 +16,7 @@ from transformer.config.load import load_config
 from transformer.config.messages import explain
 from transformer.data.pretrained import locate_weights, read_config, read_safetensors
 from transformer.model.hugging_face import read_architecture, read_parameters
+from transformer.model.hugging_face.paths import flat, layers_apart, nested
 from transformer.model.low_rank import merge_low_rank
 from transformer.training.objective import Parameters
 from transformer.training.run import load_run
@@ -82,7 +83,7 @@ def _architecture(source: schema.Weights, directory: Path) -> dict[str, Any]:
 def initialize(config: schema.Config, parameters: Parameters, report: Callable[[str], None] = lambda _: None) -> Parameters:
     """First parameters with the weights of `model.initialize_from` in place of those that were drawn; the others stay.
 
-    From a run come those of the encoder and, where the objective is the same, those of its head too.
+    From a run come those of the encoder and, where the objective is the same, those of what stands on it too, as far as they fit.
 
     Args:
       config: a complete one (see `complete_config`).
@@ -94,24 +95,32 @@ def initialize(config: schema.Config, parameters: Parameters, report: Callable[[
     if not isinstance(model, schema.Transformer) or model.initialize_from is None:
         return parameters
     directory = locate_weights(model.initialize_from, report)
+    drawn = nnx.to_pure_dict(parameters)
     if isinstance(model.initialize_from, schema.RunWeights):
-        found = _run_parameters(directory)
+        found = _run_parameters(directory, config.objective, drawn)
     else:
         found = read_parameters(read_config(directory), read_safetensors(directory), parameters)
     if isinstance(config.objective, schema.Classification):
         # A classifier's last layer belongs to its labels.
         found.pop("head", None)
-    drawn = nnx.to_pure_dict(parameters)
     nnx.replace_by_pure_dict(parameters, _over(drawn, found, directory))
     return parameters
 
 
-def _run_parameters(directory: Path) -> dict[str, Any]:
+def _run_parameters(directory: Path, objective: schema.Objective, drawn: dict[str, Any]) -> dict[str, Any]:
     run = load_run(directory)
     run.require_one_model("another training begins with")
     found: dict[str, Any] = nnx.to_pure_dict(run.parameters)
     low_rank = run.config.model.low_rank if isinstance(run.config.model, schema.Transformer) else None
-    return found if low_rank is None else {**found, "encoder": merge_low_rank(found["encoder"], low_rank)}
+    encoder = found.pop("encoder") if low_rank is None else merge_low_rank(found.pop("encoder"), low_rank)
+    same = run.config.objective.kind == objective.kind
+    # With another pooling, what stands on the encoder has other shapes, and is learned anew.
+    above = {name: part for name, part in found.items() if same and name in drawn and _shapes(part) == _shapes(drawn[name])}
+    return above | nested(layers_apart(flat({"encoder": encoder})))
+
+
+def _shapes(part: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {path: np.shape(leaf) for path, leaf in flat(part).items()}
 
 
 def _over(drawn: dict[Any, Any], found: dict[Any, Any], directory: Path, prefix: str = "") -> dict[Any, Any]:
@@ -119,6 +128,8 @@ def _over(drawn: dict[Any, Any], found: dict[Any, Any], directory: Path, prefix:
     for name, value in drawn.items():
         path = f"{prefix}{name}"
         if name not in found:
+            if path.startswith("encoder.") and name != "low_rank":
+                raise UsageError(f"{directory} has no {path}, which this model's encoder needs; start from other weights")
             result[name] = value
         elif isinstance(value, dict):
             result[name] = _over(value, found[name], directory, f"{path}.")

@@ -20,8 +20,12 @@ def learning_rate_shares(config: schema.Config, parameters: Any) -> Any:
 
 
 def names(path: Path) -> list[str]:
-    """The names on a parameter's path, such as `encoder`, `layers`, `0`, `attention`, `query`, `weight`."""
-    return [str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", "")))) for key in path]
+    """The names on a parameter's path in its model, such as `encoder`, `layers`, `0`, `attention`, `query`, `weight`.
+
+    What belongs to a member of an ensemble has the path that it would have in that member alone.
+    """
+    found = [str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", "")))) for key in path]
+    return found[2:] if found[0] == "members" else found
 
 
 def is_frozen(share: Any) -> bool:
@@ -30,8 +34,6 @@ def is_frozen(share: Any) -> bool:
 
 
 def _share(path: list[str], dimensions: int, config: schema.Config) -> float | np.ndarray:
-    if path[0] == "members":
-        path = path[2:]
     if path[0] != "encoder":
         return config.optimizer.head_rate
     model, decay = config.model, config.optimizer.layer_decay
@@ -44,6 +46,10 @@ def _share(path: list[str], dimensions: int, config: schema.Config) -> float | n
         # Scanned layers: the first axis counts them.
         layer = np.arange(1, model.layers + 1).reshape(-1, *[1] * (dimensions - 1))
         return np.where(layer > (frozen_layers or 0), decay ** (model.layers - layer), 0.0).astype(np.float32)
-    layer_number = int(path[2]) + 1 if path[1] == "layers" else 0 if path[1].startswith("embedding") or path[1] == "input" else model.layers
+    # Convolutional encoders keep their layers' norms beside them.
+    if path[1] in ("layers", "norms"):
+        layer_number = int(path[2]) + 1
+    else:
+        layer_number = 0 if path[1].startswith("embedding") or path[1] == "input" else model.layers
     frozen = frozen_layers is not None and layer_number <= frozen_layers and (layer_number < model.layers or path[1] == "layers")
     return 0.0 if frozen else float(decay ** (model.layers - layer_number))

@@ -1,7 +1,9 @@
 """What a run says while it runs: to a person, to metrics.jsonl, to TensorBoard, and to Weights & Biases where asked."""
 
 import contextlib
+import hashlib
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -129,15 +131,24 @@ def _minutes(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
-def _start_wandb(config: schema.Config, directory: Path) -> Any:
+def import_wandb() -> Any:
+    """The package of Weights & Biases. Raises UsageError where it is not installed."""
     try:
         import wandb
     except ImportError as error:
         raise UsageError("training.wandb_project is set, but wandb is not installed; type: .venv/bin/pip install wandb") from error
-    # The run's name is its identity there, so that a resumed run goes on with the same curves.
-    return wandb.init(
+    return wandb
+
+
+def _start_wandb(config: schema.Config, directory: Path) -> Any:
+    # The run directory is the identity there, as it is here: a resumed run goes on with the same curves, and another seed of the same
+    # config has its own.
+    path = directory.resolve()
+    digest = hashlib.sha256(bytes(path)).hexdigest()[:8]
+    return import_wandb().init(
         project=config.training.wandb_project,
-        id=config.name.replace("/", "-"),
+        id=re.sub(r"[/\\#?%:]", "-", f"{path.name}-{digest}"),  # characters that it refuses
+        name=config.name,
         resume="allow",
         dir=directory,
         config=config.model_dump(mode="json"),

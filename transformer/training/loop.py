@@ -19,7 +19,7 @@ from transformer.training.checkpoints import Checkpoints, Progress, load_paramet
 from transformer.training.devices import peak_memory
 from transformer.training.experiment import Experiment, Stopwatch, build_experiment, count_parameters
 from transformer.training.initialization import complete_config
-from transformer.training.logging import Logger
+from transformer.training.logging import Logger, import_wandb
 from transformer.training.objectives import Batch, Evaluator, Score, Scores
 from transformer.training.run import Resume, check_directory, read_stored, run_directory, write_whole
 from transformer.training.step import StepMetrics, TrainState
@@ -104,6 +104,8 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
     if summary_file.exists():
         finished: dict[str, Any] = read_stored(summary_file)
         return finished
+    if config.training.wandb_project:
+        import_wandb()  # where it is missing, that is told before anything is written
     stopwatch = Stopwatch()
     with stopwatch.measure("data"):
         experiment = build_experiment(config, _say)

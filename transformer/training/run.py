@@ -74,18 +74,20 @@ def run_directory(directory: Path, config: schema.Config, dataset: Dataset) -> I
     """Write what is known before training into a directory that no other process trains in until this context is left.
 
     Raises:
-      UsageError: another process trains there, or the directory could not be written; then directories made for it are removed.
+      UsageError: another process trains there, the run began with other data, or the directory could not be written; then directories
+        made for it are removed.
     """
     made = [path for path in (directory, *directory.parents) if not path.exists()]
     with contextlib.ExitStack() as stack:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(directory))
+            _check_data(directory, dataset)
             # First, since its presence says that this is a run directory: killed from here on, the same command goes on.
             write_whole(directory / "config.yaml", dump_config(config))
             write_whole(directory / "tokenizer.json", dataset.tokenizer.to_str(pretty=True))
             write_whole(directory / "labels.json", json.dumps(dataset.labels, ensure_ascii=False, indent=1))
-            write_whole(directory / "environment.json", json.dumps(_environment(), indent=1))
+            write_whole(directory / "environment.json", json.dumps(_environment() | {"data": dataset.fingerprint}, indent=1))
         except OSError as error:
             if made:
                 shutil.rmtree(made[-1], ignore_errors=True)
@@ -119,12 +121,21 @@ def locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves the old one or the new one."""
+def _check_data(directory: Path, dataset: Dataset) -> None:
+    stored = directory / "environment.json"
+    if stored.exists() and read_stored(stored).get("data", dataset.fingerprint) != dataset.fingerprint:
+        raise UsageError(
+            f"the data that {directory / 'config.yaml'} names are not those that its run began with: other rows, other labels, or another "
+            "tokenizer comes of them; put the old data back, or name another directory with --run-dir"
+        )
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file, text as UTF-8, so that a kill leaves the old one or the new one."""
     beside = path.with_name(path.name + PARTIAL)
     try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with beside.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

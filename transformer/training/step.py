@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
@@ -87,8 +88,13 @@ def make_train_step(
     """
 
     def learned(parameters: Parameters) -> Parameters:
-        # Without this, gradients of parameters that stay as they are would be computed, and then not used.
-        return jax.tree.map(lambda leaf, share: jax.lax.stop_gradient(leaf) if is_frozen(share) else leaf, parameters, shares)
+        # Without this, gradients of parameters that stay as they are would be computed, and count in the norm that clipping looks at. Of
+        # scanned layers, which have one array together, some may stay and others not.
+        def leaf(leaf: Array, share: Any) -> Array:
+            stays = jax.lax.stop_gradient(leaf)
+            return stays if is_frozen(share) else leaf if np.all(share) else jnp.where(share != 0, leaf, stays)
+
+        return jax.tree.map(leaf, parameters, shares)
 
     def summed_loss(parameters: Parameters, batch: Batch, key: Array) -> tuple[Float[Array, ""], Float[Array, ""]]:
         return objective.loss(nnx.merge(graph, parameters if shares is None else learned(parameters)), batch, key)

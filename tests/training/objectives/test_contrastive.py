@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transformer.config import schema
+from transformer.evaluation.metrics import scores
 from transformer.model.encoder import Encoder
 from transformer.model.sentence_embedder import SentenceEmbedder, unit
+from transformer.training.loop import train
 from transformer.training.objectives.contrastive import ContrastiveObjective, contrastive_loss
 
 
@@ -89,3 +91,19 @@ def test_a_batch_without_positives_and_rows_that_fill_it_have_finite_loss_and_gr
     together = {**batch, "labels": jnp.array([1, 1, 0])}
     _, weight = objective.loss(nnx.merge(graph, parameters), together, jax.random.key(0))
     assert weight == 2.0
+
+
+def test_pairs_without_a_label_are_trained_on_and_validated(make_config, tmp_path, monkeypatch):
+    monkeypatch.setenv("ENCODER_TRAINER_CACHE", str(tmp_path / "cache"))
+    lines = [f"question {number},answer {number}" for number in range(40)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["one,two", *lines]) + "\n")
+    config = make_config(
+        data={"source": {"train": [{"path": str(tmp_path / "pairs.csv")}], "test": []}, "text": ["one", "two"]},
+        model={"width": 8, "heads": 1},
+        objective={"kind": "contrastive"},
+        training={"maximum_steps": 2},
+    )
+    summary = train(config, tmp_path / "run", score=scores)
+    assert (summary["examples"]["train"], summary["examples"]["validation"]) == (32, 8)
+    assert np.isfinite(summary["validation"]["loss"])
+    assert 0 <= summary["validation"]["accuracy"] <= 1

@@ -7,7 +7,16 @@ from pydantic import Field, model_validator
 from transformer.config.schema.data import Batching, Data, Tokenizer, TrainedTokenizer
 from transformer.config.schema.model import Model, Transformer
 from transformer.config.schema.section import Section, Seed
-from transformer.config.schema.training import AdamW, Classification, MaskedLanguageModel, Objective, Optimizer, Schedule, Training
+from transformer.config.schema.training import (
+    AdamW,
+    Classification,
+    Contrastive,
+    MaskedLanguageModel,
+    Objective,
+    Optimizer,
+    Schedule,
+    Training,
+)
 
 
 class Config(Section):
@@ -33,6 +42,12 @@ class Config(Section):
     """The learning rate over the steps."""
     training: Training = Training()
     """How long, and what is done around each step."""
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether labels are read: a masked language model does without, and contrastive training where pairs say what belongs together."""
+        pairs = len(self.data.text) == 2
+        return isinstance(self.objective, Classification) or (isinstance(self.objective, Contrastive) and not pairs)
 
     @model_validator(mode="after")
     def _sections_fit(self) -> "Config":

@@ -33,7 +33,8 @@ class MaskedLanguageModel(Section):
 
 
 class Contrastive(Section):
-    """Bring texts that belong together near each other, and away from the others of the batch: an encoder to search with."""
+    """Bring texts that belong together near each other, and away from the others of the batch: an encoder to search with. Two texts of a
+    pair belong together, and labels are not read; single texts do where their labels are the same."""
 
     kind: Literal["contrastive"] = "contrastive"
     temperature: PositiveFloat = 0.05

@@ -139,7 +139,7 @@ def _data(config: schema.Config, summary: dict[str, Any]) -> list[str]:
         lines.append("Examples: " + ", ".join(f"{number:,} {split}" for split, number in examples.items() if number) + ".")
     lines.append(
         f"Text: {' and '.join(map(code, config.data.text))}"
-        + (f"; label: {code(config.data.label)}." if config.data.label and config.objective.kind != "masked_language_model" else ".")
+        + (f"; label: {code(config.data.label)}." if config.data.label and config.reads_labels else ".")
     )
     lines.append(f"Read in training: {summary['tokens']['real']:,} tokens, each pass counted.")
     if overlap := summary["test_rows_in_train"]:

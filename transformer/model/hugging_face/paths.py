@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 
 def flat(nested: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     """Each leaf by its path, such as `encoder.layers.0.attention.query.weight`."""
@@ -26,9 +24,9 @@ def nested(leaves: Mapping[str, Any]) -> dict[Any, Any]:
     return result
 
 
-def layers_apart(leaves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def layers_apart(leaves: Mapping[str, Any]) -> dict[str, Any]:
     """The same with a path for each layer where layers are scanned, and so have one path together."""
-    result: dict[str, np.ndarray] = {}
+    result: dict[str, Any] = {}
     for path, leaf in leaves.items():
         inside = path.removeprefix("encoder.layers.")
         if inside == path or inside.partition(".")[0].isdecimal():
