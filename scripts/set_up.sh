@@ -55,6 +55,10 @@ if ! cmp -s requirements.lock "$installed/base" || ! works "$python" ||
     echo "Making $environment with $("$chosen" --version)" >&2
     "$chosen" -m venv --clear "$environment"
     mkdir "$installed"
+    # Noted at once, so that they are not forgotten where this is stopped; an empty note never counts as installed.
+    for extra in $recorded; do
+        : >"$installed/$extra"
+    done
     # The checkout itself is importable from its environment, wherever both are moved.
     "$python" -c 'import pathlib, sysconfig
 pathlib.Path(sysconfig.get_path("purelib"), "checkout.pth").write_text("../../../..\n")'

@@ -82,9 +82,11 @@ def test_it_is_done_once_and_again_when_interrupted_or_the_lock_changes(checkout
     assert not (moved / ".venv/half-installed").exists()
 
     # Another lock: everything is made anew. Where pip fails the exit code says so, and the next attempt starts again.
+    assert set_up(moved, EXTRAS="nothing").returncode == 0
     (moved / "requirements.lock").write_text("second\n")
     failed = set_up(moved, PIP_STATUS="1")
     assert failed.returncode == 1
     assert "set-up did not finish" in failed.stderr
     assert "Making .venv" in set_up(moved).stderr
+    assert (moved / ".venv/installed/nothing").read_text() == "\n", "the extra that was there is forgotten"
     assert set_up(moved).stderr == ""

@@ -92,6 +92,34 @@ def test_a_new_kind_leaves_behind_the_keys_that_it_does_not_have(written: Write)
     assert load_config(child, ["model.kind=gru"]).model == Recurrent(kind="gru", width=64, hidden=96, dropout=0.2)
 
 
+@pytest.mark.parametrize(
+    ("settings", "section"),
+    [
+        (["model.hidden=64", "model.kind=lstm"], "model"),
+        (["optimizer.momentum=0.9", "optimizer.kind=muon"], "optimizer"),
+        (["tokenizer.path=tokenizer.json", "tokenizer.kind=file"], "tokenizer"),
+        (["data.source.name=someone/texts", "data.source.test=validation", "data.source.kind=hub"], "data"),
+    ],
+)
+def test_what_only_the_new_kind_has_may_stand_before_the_kind(written: Write, settings: list[str], section: str) -> None:
+    path = written("a.yaml", BASE)
+    before, after = load_config(path, settings), load_config(path, settings[::-1])
+    assert getattr(before, section) == getattr(after, section)
+
+
+def test_what_only_the_new_kind_has_may_stand_in_the_base(written: Write) -> None:
+    written("base.yaml", BASE.replace("heads: 4", "hidden: 32"))
+    child = written("child.yaml", "extends: base.yaml\nmodel: {kind: lstm}\n")
+    assert load_config(child).model == Recurrent(kind="lstm", width=64, hidden=32, dropout=0.2)
+
+
+def test_a_key_that_the_new_kind_lacks_too_is_unknown_wherever_it_stands(written: Write) -> None:
+    path = written("a.yaml", BASE)
+    for settings in (["model.kernel_size=5", "model.kind=lstm"], ["model.kind=lstm", "model.kernel_size=5"]):
+        assert "unknown key model.kernel_size, which only model.kind convolutional has" in message(path, *settings)
+    assert "override model.hiden=5: unknown key model.hiden; did you mean hidden?" in message(path, "model.hiden=5", "model.kind=lstm")
+
+
 def test_a_key_of_the_same_name_but_another_meaning_is_left_behind(written: Write) -> None:
     config = load_config(written("child.yaml", "extends: base.yaml\ndata: {source: {kind: hub, name: someone/texts}}\n"))
     assert config.data.source == HubSource(name="someone/texts")
@@ -145,6 +173,34 @@ def test_the_last_override_holds(written: Write) -> None:
 )
 def test_a_wrong_override_is_named_and_not_a_line(written: Write, override: str, expected: str) -> None:
     assert expected in message(written("a.yaml", BASE), override)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("data.text=[1, b]", "data.text[0] should be text, not 1; put it in quotes"),
+        ("data.source.test=[{path: 3}]", "data.source.test[0].path should be text, not 3; put it in quotes"),
+        ("data.source.test=[{label: x}]", "data.source.test[0].path is missing: Local path"),
+        ("model={width: x}", "model.width should be a whole number, not 'x'"),
+        ("extends=other.yaml", "extends belongs in a config file, not in an override; "),
+    ],
+)
+def test_a_mistake_inside_an_override_is_named_and_not_a_line(written: Write, override: str, expected: str) -> None:
+    path = written("a.yaml", BASE.replace("data:", "data:\n  text: [a, b]"))
+    (line,) = message(path, override).splitlines()
+    assert line.startswith(f"override {override}: {expected}")
+
+
+def test_a_line_whose_value_was_replaced_is_not_blamed(written: Write) -> None:
+    child = written("child.yaml", "extends: base.yaml\ndata: {source: {test: [{label: x}]}}\n")
+    assert f"{child}:2: data.source.test[0].path is missing" in message(child)
+    away_and_back = ["data.source=null", "data.source.kind=files"]
+    assert "override data.source.kind=files: data.source.train is missing" in message(child, *away_and_back)
+
+
+def test_a_line_is_still_blamed_where_its_value_holds(written: Write) -> None:
+    path = written("a.yaml", BASE.replace("width: 64", "width: x"))
+    assert message(path, "model={heads: 2}") == f"{path}:8: model.width should be a whole number, not 'x'"
 
 
 # ------------------------------------------------------------------------------------------------------------ mistakes

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, bootstrap
 from sklearn.metrics import accuracy_score, f1_score
 
-from transformer.evaluation.comparison import paired_bootstrap
+from transformer.evaluation.comparison import paired_bootstrap, paired_bootstrap_of_means
 
 
 def two_models(seed: int, examples: int, classes: int, accuracy: float, baseline_accuracy: float) -> tuple[np.ndarray, ...]:
@@ -96,3 +96,25 @@ def test_the_same_seed_gives_the_same_figures() -> None:
     data = two_models(0, 300, 3, 0.8, 0.7)
     assert paired_bootstrap(*data, 3) == paired_bootstrap(*data, 3)
     assert paired_bootstrap(*data, 3) != paired_bootstrap(*data, 3, seed=1)
+
+
+def test_thirds_tie_as_wholes_do() -> None:
+    """From 0 to 1/3, 1/3 to 2/3 and 2/3 to 1 it is as far, though not in floating point; draws in which models are level are ties."""
+    better, worse = np.repeat([1, 2, 3], 4), np.array([0, 1, 2, 2])
+    right = np.concatenate([better, worse, np.full(284, 3)])
+    baseline_right = np.concatenate([better - 1, worse + 1, np.full(284, 3)])
+    trainings = np.arange(3)[:, None]
+    thirds = paired_bootstrap_of_means(trainings < right, trainings < baseline_right)
+    wholes = paired_bootstrap_of_means((right >= baseline_right)[None], (right <= baseline_right)[None])
+    assert thirds["p_value"] == wholes["p_value"]
+    for name in ("difference", "low", "high"):
+        assert 3 * thirds[name] == pytest.approx(wholes[name])
+
+
+def test_a_model_trained_once_is_its_own_mean() -> None:
+    """Three trainings against one, as networks are against the floor; the one told three times changes nothing."""
+    generator = np.random.default_rng(0)
+    three, one = generator.random((3, 400)) < 0.8, generator.random((1, 400)) < 0.7
+    measured = paired_bootstrap_of_means(three, one)
+    assert measured["difference"] == pytest.approx(three.mean() - one.mean())
+    assert measured == pytest.approx(paired_bootstrap_of_means(three, np.repeat(one, 3, axis=0)))

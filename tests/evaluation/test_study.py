@@ -132,17 +132,24 @@ def test_predictions_that_a_kill_cut_short_are_made_again(directory, tmp_path, m
 
 
 def test_the_interval_is_that_of_the_table():
-    # Student's t with 2 degrees of freedom: 4.303 (any table); standard error of 1, 2, 3 is 1 / sqrt(3).
-    found = interval([1.0, 2.0, 3.0])
-    assert found["mean"] == 2.0
-    assert found["high"] - 2.0 == pytest.approx(4.303 / 3**0.5, rel=1e-3)
+    # Student's t with 2 degrees of freedom: 4.303 (any table); standard error of 0.4, 0.5, 0.6 is 0.1 / sqrt(3).
+    found = interval([0.4, 0.5, 0.6])
+    assert found["mean"] == 0.5
+    assert found["high"] - 0.5 == pytest.approx(0.1 * 4.303 / 3**0.5, rel=1e-3)
+    assert found["low"] == pytest.approx(1 - found["high"])
     assert interval([0.5]) == {"mean": 0.5, "low": None, "high": None}
+
+
+@pytest.mark.parametrize("values", [[0.97, 0.985], [0.03, 0.015]])
+def test_an_interval_of_shares_holds_shares(values):
+    found = interval(values)
+    assert 0 <= found["low"] < found["mean"] < found["high"] <= 1
 
 
 def test_with_one_training_each_the_bootstrap_is_the_paired_one():
     generator = np.random.default_rng(0)
     labels, one, other = (generator.integers(0, 2, 400) for _ in range(3))
-    of_means = paired_bootstrap_of_means((one == labels).astype(float), (other == labels).astype(float))
+    of_means = paired_bootstrap_of_means((one == labels)[None], (other == labels)[None])
     pairwise = paired_bootstrap(labels, one, other, 2)["accuracy"]
     assert of_means["difference"] == pytest.approx(pairwise["difference"])
     assert of_means["low"] == pytest.approx(pairwise["low"], abs=0.01)

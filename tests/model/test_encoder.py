@@ -137,6 +137,11 @@ def test_a_local_layer_sees_its_window_and_every_so_many_th_all_of_its_text():
         assert ((weights[layer] > 0) == seen).all(), layer
 
 
+def test_without_layers_that_see_everything_all_are_local():
+    assert [layer.local for layer in make("modernbert", global_every=None).layers] == [True, True, True]
+    assert not any(layer.local for layer in make("modernbert", local_window=None).layers)
+
+
 def test_local_layers_have_their_own_rotary_base():
     bases = [layer.attention.rotary_base for layer in make("modernbert", rotary_base=5000.0).layers]
     assert bases == [5000.0, 100.0, 5000.0]

@@ -1,6 +1,7 @@
 """YAML text as plain values that know where they were written."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,14 @@ class Document:
 
     values: Any
     places: dict[Key, Place]
+
+
+def keys_in(values: Any, key: Key = ()) -> Iterator[Key]:
+    """Yield the key of every value: of the whole, of each section and list, and of what they hold."""
+    yield key
+    inner = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    for part, value in inner:
+        yield from keys_in(value, (*key, part))
 
 
 class _Loader(yaml.SafeLoader):

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from transformer.config.document import Document, Place, parse, write
+from transformer.config.document import Document, Place, keys_in, parse, write
 from transformer.config.errors import UsageError
 from transformer.config.messages import explain, nearest
 from transformer.config.schema import Config, Section
@@ -24,7 +24,7 @@ def load_yaml_as(root: type[Root], path: str | Path, overrides: Sequence[str] = 
     """Read a YAML config file as a `root`, with the files it extends, and then overrides such as `model.layers=4`.
 
     `extends: base.yaml` names a file beside this one whose settings hold wherever this one says nothing: sections are merged, lists
-    and single values replaced. Where a section's `kind` changes, the base's keys that the new kind does not have are left behind.
+    and single values replaced. Where a section's `kind` changes, what belonged to the old kind and does not fit the new one is left behind.
 
     Raises UsageError, with a line for each thing that is wrong: the file and line or the override, the dotted key, and the remedy.
     """
@@ -91,14 +91,20 @@ def _override(override: str) -> Document:
     names = dotted.strip().split(".")
     if not equals or not all(names):
         raise UsageError(f"{source}: an override is written key=value, such as model.layers=4")
-    values = parse(text, source, lines=False).values
+    if names[0] == "extends":
+        raise UsageError(f"{source}: extends belongs in a config file, not in an override; write it there, as `extends: base.yaml`")
+    value = parse(text, source, lines=False)
+    values = value.values
     for name in reversed(names):
         values = {name: values}
-    return Document(values, {tuple(names[:end]): Place(source) for end in range(1, len(names) + 1)})
+    sections = {tuple(names[:end]): Place(source) for end in range(1, len(names))}
+    return Document(values, sections | {(*names, *key): place for key, place in value.places.items()})
 
 
 def _over(root: type[Section], base: Document, document: Document) -> Document:
-    return Document(_merged(base.values, document.values, [root]), base.places | document.places)
+    values, places = _merged(base.values, document.values, [root]), base.places | document.places
+    # The places of what was replaced or left behind go with it: a key that is missing now was not written there.
+    return Document(values, {key: places[key] for key in keys_in(values)})
 
 
 def _merged(base: Any, values: Any, alternatives: list[type[Section]]) -> Any:
@@ -107,9 +113,20 @@ def _merged(base: Any, values: Any, alternatives: list[type[Section]]) -> Any:
         return values
     section, before = meant(alternatives, base | values), meant(alternatives, base)
     if section and before and section is not before:
-        base = {name: value for name, value in base.items() if _types(before).get(name) == _types(section).get(name)}
+        base = {name: value for name, value in base.items() if _outlasts(name, value, _types(before), _types(section))}
     types = _types(section)
     return base | {name: _merged(base.get(name), value, sections_in(types.get(name))) for name, value in values.items()}
+
+
+def _outlasts(name: str, value: Any, old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Return whether a key stays when its section's kind changes; it was written for the new kind where the old one does not have it."""
+    if name not in old or old[name] == new.get(name):
+        return True
+    try:  # A hub's test=validation may stand before kind=hub too, though files have another `test`.
+        TypeAdapter(new[name]).validate_python(value, strict=True)
+    except (KeyError, ValidationError):
+        return False
+    return True
 
 
 def _types(section: type[Section] | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pydantic_core import ErrorDetails
 
 from transformer.config.document import Document, Key, Place
 from transformer.config.schema import Section
-from transformer.config.sections import dotted_keys, kinds_of, sections_in
+from transformer.config.sections import are_named, dotted_keys, kinds_of, sections_in
 
 _EXPECTED = {
     "int_type": "a whole number",
@@ -34,13 +34,15 @@ _EXPECTED = {
 
 def explain(error: ErrorDetails, document: Document, root: type[Section]) -> str:
     """Return one line that names the place, the dotted key and what is wrong with it; `root` is what the document should be."""
-    key, section, alternatives = _locate(error["loc"], root)
+    key, section, alternatives, named = _locate(error["loc"], root)
     dotted, value, context = dotted_name(key), error["input"], error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden":
             what = f"unknown key {dotted}{_instead_of(key, section, alternatives, root)}"
         case "missing":
-            what = f"{dotted} is missing: {section.model_fields[str(key[-1])].description}"
+            other = _other_name(key[:-1], document) if key[:-1] == named else ""
+            meaning = str(section.model_fields[str(key[-1])].description)
+            what = f"{dotted} is missing: {meaning.removesuffix('.') + other if other else meaning}"
         case "union_tag_not_found" if isinstance(value, dict):
             what = f"{dotted}.kind is missing; it should be one of {', '.join(kind for each in alternatives for kind in kinds_of(each))}"
         case "union_tag_invalid":
@@ -48,6 +50,8 @@ def explain(error: ErrorDetails, document: Document, root: type[Section]) -> str
             what = _one_of(f"{dotted}.kind", context["expected_tags"], context["tag"])
         case "literal_error":
             what = _one_of(dotted, context["expected"], value)
+        case "too_short" if isinstance(value, dict):
+            what = f"{dotted} is empty; it should have at least {context['min_length']} section, under a name of your own"
         case "value_error":
             what = f"{dotted}: {context['error']}" if dotted else str(context["error"])
         case type_ if type_ in _EXPECTED:
@@ -73,22 +77,39 @@ def nearest(word: str, words: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _locate(location: tuple[str | int, ...], root: type[Section]) -> tuple[Key, type[Section], list[type[Section]]]:
-    """Return the key that a location of pydantic's means, the section that has or lacks it, and the union around or at it."""
+def _locate(location: tuple[str | int, ...], root: type[Section]) -> tuple[Key, type[Section], list[type[Section]], Key | None]:
+    """Return the key that a location of pydantic's means, the section that has or lacks it, the union around or at it, and the key of the
+    innermost section around it whose name a person made up."""
     key: list[str | int] = []
+    named: Key | None = None
     section = root
     choices = [root]
     union = choices
+    name_follows = False
     for part in location:
+        if name_follows:
+            key.append(part)
+            named, name_follows = tuple(key), False
+            continue
         if len(choices) > 1:  # pydantic names the chosen kind after the key of a union: ("model", "lstm", "heads")
             choices = [choice for choice in choices if part in kinds_of(choice)]
             continue
         key.append(part)
         if isinstance(part, str):
             section = choices[0]
-            choices = sections_in(section.model_fields[part].annotation) if part in section.model_fields else []
+            annotation = section.model_fields[part].annotation if part in section.model_fields else None
+            choices, name_follows = sections_in(annotation), are_named(annotation)
             union = choices or union
-    return tuple(key), section, union
+    return tuple(key), section, union, named
+
+
+def _other_name(key: Key, document: Document) -> str:
+    """Return a question that names the nearest of the names beside this one, or nothing: a name spelt wrong makes a section of its own."""
+    beside = document.values
+    for part in key[:-1]:
+        beside = beside[part]
+    close = get_close_matches(str(key[-1]), [name for name in beside if name != key[-1]], n=1)
+    return f"; did you mean {dotted_name((*key[:-1], close[0]))}?" if close else ""
 
 
 def _instead_of(key: Key, section: type[Section], alternatives: list[type[Section]], root: type[Section]) -> str:

@@ -1,7 +1,7 @@
 """Finding the way in the schema: which sections a type mentions, and which of a union's sections a value means."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from transformer.config.schema import Config, Section
 
@@ -11,6 +11,11 @@ def sections_in(annotation: Any) -> list[type[Section]]:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
     return [section for argument in get_args(annotation) for section in sections_in(argument)]
+
+
+def are_named(annotation: Any) -> bool:
+    """Return whether a type is a mapping whose keys are names that a person makes up, such as a comparison's rivals."""
+    return get_origin(annotation) is dict
 
 
 def kinds_of(section: type[Section]) -> tuple[str, ...]:
@@ -26,8 +31,9 @@ def meant(alternatives: list[type[Section]], values: Mapping[str, Any]) -> type[
 
 
 def dotted_keys(section: type[Section] = Config) -> Iterator[str]:
-    """Yield every key that a config can have below a section, such as `model.heads`."""
+    """Yield every key that a config can have below a section, such as `model.heads`, `train[0].path` and `rivals.NAME.family`."""
     for name, field in section.model_fields.items():
         yield name
+        one = ".NAME" if are_named(field.annotation) else "[0]" if get_origin(field.annotation) is list else ""
         for inner in sections_in(field.annotation):
-            yield from (f"{name}.{key}" for key in dotted_keys(inner))
+            yield from (f"{name}{one}.{key}" for key in dotted_keys(inner))

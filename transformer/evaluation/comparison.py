@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 Classes = Int[np.ndarray, " examples"]
 
@@ -34,17 +34,21 @@ def paired_bootstrap(labels: Classes, predictions: Classes, baseline_predictions
 
 
 def paired_bootstrap_of_means(
-    correct: Float[np.ndarray, " examples"], baseline_correct: Float[np.ndarray, " examples"], seed: int = 0
+    correct: Bool[np.ndarray, "trainings examples"], baseline_correct: Bool[np.ndarray, "baseline_trainings examples"], seed: int = 0
 ) -> dict[str, float]:
     """The same for the accuracy of models trained several times: the difference, its 95 % interval and its p-value.
 
-    `correct` is the share of a model's trainings that predicted each example rightly. Examples are drawn anew, trainings are not: what is
-    asked is whether the difference would hold on another test set.
+    `correct` says which of a model's trainings predicted each example rightly. Examples are drawn anew, trainings are not: what is asked is
+    whether the difference would hold on another test set.
     """
     generator = np.random.default_rng(seed)
-    differences, counts = np.unique(correct - baseline_correct, return_counts=True)
-    drawn = np.concatenate([draws @ differences / counts.sum() for draws in _draws(generator, counts)])
-    return {"difference": float(differences @ counts / counts.sum()), **_interval_and_p(drawn)}
+    # Whole numbers: as shares, 1 - 2/3 is not 1/3 - 0, a draw in which the models are level sums to 1e-18, and p comes out too small.
+    differences, counts = np.unique(
+        len(baseline_correct) * correct.sum(axis=0) - len(correct) * baseline_correct.sum(axis=0), return_counts=True
+    )
+    whole = len(baseline_correct) * len(correct) * counts.sum()
+    drawn = np.concatenate([draws @ differences / whole for draws in _draws(generator, counts)])
+    return {"difference": float(differences @ counts / whole), **_interval_and_p(drawn)}
 
 
 def _interval_and_p(drawn: Float[np.ndarray, " draws"]) -> dict[str, float]:

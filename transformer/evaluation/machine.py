@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,5 +51,7 @@ def _device() -> dict[str, str]:
 
 
 def _commit() -> str | None:
+    if shutil.which("git") is None:
+        return None
     git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return git.stdout.strip() or None

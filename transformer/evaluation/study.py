@@ -161,8 +161,8 @@ def run_study(
             }
         )
     figures.append(_floor_figures(floor))
-    correct = {name: np.mean([predicted.argmax(1) == labels for predicted in each], axis=0) for name, each in probabilities.items()}
-    correct[FLOOR] = (floor_probabilities.argmax(1) == labels).astype(np.float64)
+    probabilities[FLOOR] = [floor_probabilities]
+    correct = {name: np.stack([predicted.argmax(1) == labels for predicted in each]) for name, each in probabilities.items()}
     names = list(correct)
     pairs = []
     for place, a in enumerate(names):
@@ -198,12 +198,12 @@ def check_sizes(sizes: dict[str, int]) -> None:
 
 
 def interval(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean and 95 % confidence interval over seeds, by Student's t; the interval is None for a single value."""
+    """Mean of shares over seeds, and its 95 % confidence interval by Student's t within [0, 1]; the interval is None for a single value."""
     mean = fmean(values)
     if len(values) < 2:
         return {"mean": mean, "low": None, "high": None}
     half = float(stats.t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    return {"mean": mean, "low": mean - half, "high": mean + half}
+    return {"mean": mean, "low": max(mean - half, 0.0), "high": min(mean + half, 1.0)}
 
 
 def spread(values: Sequence[float | int | None]) -> dict[str, float | int] | None:

@@ -26,7 +26,7 @@ class EncoderLayer(nnx.Module):
 
     def __init__(self, config: schema.Transformer, *, index: int, rngs: nnx.Rngs) -> None:
         """Make `attention` and `feed_forward`, and the norm that belongs to each, for the layer with this index, counted from 0."""
-        self.local = config.local_window is not None and index % config.global_every != 0
+        self.local = config.local_window is not None and (config.global_every is None or index % config.global_every != 0)
         rotary_base = config.local_rotary_base if self.local and config.local_rotary_base is not None else config.rotary_base
         self.attention = MultiHeadAttention(
             config.width,
@@ -82,8 +82,8 @@ class Encoder(nnx.Module):
     """Embeddings and a stack of layers (Vaswani et al. 2017, section 3.1; BERT, Devlin et al. 2019).
 
     A pre-norm stack ends with a norm, since nothing else bounds its states (Xiong et al. 2020). Where attention is local, a token of a
-    layer sees its text up to `local_window` tokens away; the first layer and every `global_every`-th from there see all of it. Layers that
-    are scanned are one layer whose parameters have a leading axis `layers`.
+    layer sees its text up to `local_window` tokens away; with `global_every`, the first layer and every so many-th from there see all of
+    it. Layers that are scanned are one layer whose parameters have a leading axis `layers`.
     """
 
     def __init__(self, config: schema.Transformer, *, vocabulary_size: int, maximum_length: int, pairs: bool, rngs: nnx.Rngs) -> None:

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.evaluation.report.invented import benchmark, comparison
+from transformer.evaluation.parallelism.bound import Rates, bounds_and_crossings
 from transformer.evaluation.report.benchmark_sentences import benchmark_sentences
 from transformer.evaluation.report.comparison_sentences import comparison_sentences
 from transformer.evaluation.report.measurements import Setting, growth_exponent, settings
@@ -42,6 +43,15 @@ def test_a_difference_that_could_be_luck_is_not_called_significant():
     assert "transformer, at 84.20 %, does not differ significantly (5.80 points lower, p = 0.200) from lstm (recurrence)" in text
     assert "significantly worse" not in text
     assert "no significant difference" not in told(comparison(p=0.01))
+
+
+@pytest.mark.parametrize("difference", [0.0, 4e-5, -4e-5])
+def test_a_difference_of_nothing_has_no_direction(difference):
+    figures = comparison(accuracies={"lstm": 0.9}, p=0.2)
+    for pair in figures["pairs"]:
+        if {pair["a"], pair["b"]} == {"transformer", "lstm"}:
+            pair["difference"] = difference
+    assert "transformer, at 84.20 %, does not differ significantly (0.00 points, p = 0.200) from lstm (recurrence)" in told(figures)
 
 
 def test_the_order_of_a_pair_makes_no_difference():
@@ -143,7 +153,19 @@ def test_from_how_many_processors_on_is_told():
     for row in figures["crossings"]:
         row["processors"] = 12 if row["length"] > 512 else None
     line = sentence(figures, "Brent")
-    assert "with 1 text a batch at no number of processors at 32 to 512 tokens and from 12 processors on at 4,096 tokens" in line
+    assert "with 1 text a batch from no number of processors on at 32 to 512 tokens and from 12 processors on at 4,096 tokens" in line
+
+
+def test_faster_at_few_processors_alone_is_not_told_to_be_faster_at_none():
+    """Less work and a longer span: ahead on one processor, overtaken later."""
+    figures, rates = benchmark(), Rates(operations_per_second_one_core=1e9, seconds_per_dependent_operation=1e-7)
+    for row in figures["counted"]:
+        row.update({"work": 10**8, "span": 10**5} if row["model"] == "transformer" else {"work": 10**9, "span": 10**2})
+    figures |= bounds_and_crossings(figures["models"], figures["counted"], rates)
+    one = {row["model"]: row["seconds"] for row in figures["bounds"] if row["processors"] == 1}
+    assert one["transformer"] < one["lstm"]
+    assert "at no number" not in told(figures)
+    assert "from no number of processors on at 32 to 4,096 tokens" in sentence(figures, "Brent")
 
 
 def test_out_of_memory_is_told():

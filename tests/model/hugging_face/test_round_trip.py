@@ -170,6 +170,10 @@ def test_what_a_file_lacks_or_has_otherwise_is_named():
         ("modernbert", {"intermediate_size": 20}, "multiples of 8"),
         ("modernbert", {"layer_types": ["sliding_attention"] * 3}, "layer_types"),
         ("modernbert", {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "rope_type = 'yarn'"),
+        ("modernbert", {"rope_parameters": [1]}, r"rope_parameters = \[1\], which should be an object"),
+        ("modernbert", {"local_attention": None}, "local_attention = None, which should be a whole number"),
+        ("roberta", {"pad_token_id": None}, "pad_token_id = None, which should be a whole number"),
+        ("roberta", {"pad_token_id": -1}, "pad_token_id = -1, which should be a whole number"),
     ],
 )
 def test_architectures_that_are_not_supported_say_what_is(name, changes, named):
@@ -189,6 +193,9 @@ def test_configs_of_the_librarys_version_4_are_read():
     values, *_ = write("modernbert")
     older = {name: value for name, value in values.items() if name not in {"layer_types", "rope_parameters"}}
     assert read_architecture(older) == read_architecture(values)
+    # There, null means the base of the other layers.
+    read = read_architecture(older | {"global_rope_theta": 500.0, "local_rope_theta": None})
+    assert (read["rotary_base"], read["local_rotary_base"]) == (500.0, 500.0)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +209,7 @@ def test_configs_of_the_librarys_version_4_are_read():
         ("distilbert", {"norm_epsilon": 1e-6}, ["model.norm_epsilon=1e-12"]),
         ("modernbert", {"bias": True, "positions": "sinusoidal"}, ["model.positions=rotary", "model.bias=false"]),
         ("modernbert", {"token_types": 2}, ["model.token_types=0"]),
+        ("modernbert", {"global_every": None}, ["model.global_every=3"]),
         ("modernbert", {"pooling": ["mean", "max"]}, [r"model.pooling=\[first\]"]),
     ],
 )

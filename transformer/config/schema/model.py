@@ -100,8 +100,9 @@ class Transformer(Encoder):
     """The same for local attention, where it differs."""
     local_window: PositiveInt | None = None
     """Attend only to so many tokens on either side (ModernBERT, Warner et al. 2024)."""
-    global_every: PositiveInt = 1
-    """Where there is a local window, the first layer and every so many-th from there attend to the whole text nevertheless."""
+    global_every: PositiveInt | None = None
+    """Where there is a local window, the first layer and every so many-th from there attend to the whole text nevertheless; none by
+    default."""
     bias: bool = True
     """Give linear layers and norms a bias."""
     activation: Literal["relu", "gelu", "gelu_tanh", "geglu", "swiglu"] = "gelu"

@@ -28,7 +28,10 @@ def brent_bound(count: WorkSpan, processors: int, rates: Rates) -> float:
 
 
 def crossing(challenger: WorkSpan, incumbent: WorkSpan, rates: Rates) -> int | None:
-    """The least number of processors from which on the challenger's bound is below the incumbent's; None where there is none."""
+    """The least number of processors from which on the challenger's bound is below the incumbent's; None where there is none.
+
+    None tells of many processors alone: a challenger with less work and a longer span is ahead at few and overtaken later.
+    """
     # brent_bound's difference is a / p - b, which is negative from p > a / b on where b is positive.
     a = (challenger.work - incumbent.work) / rates.operations_per_second_one_core
     b = (incumbent.span - challenger.span) * rates.seconds_per_dependent_operation

@@ -165,7 +165,8 @@ def _crossings(figures: Figures, model: str) -> str:
 
 
 def _from_processors(processors: float | None, where: str) -> str:
-    return f"at no number of processors at {where}" if processors is None else f"from {plural(processors, 'processor')} on at {where}"
+    # "From no number on" and not "at none": with less work and a longer span attention is ahead at few processors and overtaken later.
+    return f"from {'no number of processors' if processors is None else plural(processors, 'processor')} on at {where}"
 
 
 def _failures(figures: Figures) -> str:

@@ -121,7 +121,9 @@ def _attention(figures: Figures, rivals: list[Figures]) -> str:
             gap = Difference(_accuracy(transformer) - _accuracy(rival), None)
             verdict = "is level with" if not gap.value else f"is {points(gap.value)} {'above' if gap.value > 0 else 'below'}"
         elif not gap.significant:
-            verdict = f"does not differ significantly ({points(gap.value)} {'higher' if gap.value > 0 else 'lower'}, {p_value(gap.p)}) from"
+            size = points(gap.value)
+            direction = "" if size == points(0) else " higher" if gap.value > 0 else " lower"
+            verdict = f"does not differ significantly ({size}{direction}, {p_value(gap.p)}) from"
         else:
             verdict = f"is significantly {'better' if gap.value > 0 else 'worse'}, by {points(gap.value)}, than"
         clauses.append(f"{verdict} {label}")

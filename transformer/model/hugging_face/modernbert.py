@@ -45,7 +45,7 @@ def read_architecture(config: dict[str, Any]) -> dict[str, Any]:
         "token_types": 0,
         "rotary_base": _base(config, GLOBAL),
         "local_rotary_base": _base(config, LOCAL),
-        "local_window": None if every == 1 else config.get("local_attention", 128) // 2,
+        "local_window": None if every == 1 else _window(config),
         "global_every": every,
         "bias": False,
         "dropout": config.get("mlp_dropout", 0.0),
@@ -66,13 +66,23 @@ def _global_every(config: dict[str, Any], layers: int) -> int:
     raise UsageError(f"config.json has layer_types = {kinds}; supported are the first layer and every so many-th from there {GLOBAL!r}")
 
 
+def _window(config: dict[str, Any]) -> int:
+    # Theirs counts the tokens to both sides.
+    return max(setting({"local_attention": 128} | config, "local_attention") // 2, 1)
+
+
 def _layer_types(layers: int, every: int) -> list[str]:
     return [LOCAL if index % every else GLOBAL for index in range(layers)]
 
 
 def _base(config: dict[str, Any], kind: str) -> float:
-    parameters = (config.get("rope_parameters") or {}).get(kind) or {}
+    by_kind = config.get("rope_parameters") or {}
+    parameters = (by_kind.get(kind) or {}) if isinstance(by_kind, dict) else by_kind
+    if not isinstance(parameters, dict):
+        raise UsageError(f"config.json has rope_parameters = {by_kind!r}, which should be an object for each kind of layer; fetch it again")
     require(parameters | {"model_type": "modernbert"}, {"rope_type": ["default"]})
+    if "rope_theta" not in parameters and kind == LOCAL and config.get("local_rope_theta", BASES[LOCAL]) is None:
+        return _base(config, GLOBAL)  # as version 4 of the library reads null
     older = config.get({GLOBAL: "global_rope_theta", LOCAL: "local_rope_theta"}[kind])
     base: float = parameters.get("rope_theta", BASES[kind] if older is None else older)
     return base
@@ -80,7 +90,7 @@ def _base(config: dict[str, Any], kind: str) -> float:
 
 def write_architecture(model: schema.Transformer, config: dict[str, Any]) -> dict[str, Any]:
     """Settings of config.json that are ModernBERT's own, as both version 4 and version 5 of the library name them."""
-    every = 1 if model.local_window is None else model.global_every
+    every = 1 if model.local_window is None else model.global_every or 1
     bases = {GLOBAL: model.rotary_base, LOCAL: model.local_rotary_base or model.rotary_base}
     return {
         "hidden_size": model.width,
@@ -120,6 +130,8 @@ def obstacles(model: schema.Transformer, kind: Kind, types: int) -> list[str]:
         "bias": [False],
         "activation": ["geglu"],
     }
+    if model.local_window is not None and model.global_every is None:
+        settings["global_every"] = [3]
     if kind == "classification":
         settings |= {"head": ["gelu_norm"], "pooling": [["first"], ["mean"]]}
     return required(model, settings) + (["model.token_types=0"] if types else [])

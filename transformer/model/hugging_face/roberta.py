@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from transformer.config import schema
+from transformer.config.errors import UsageError
 from transformer.model.hugging_face import bert
 from transformer.model.hugging_face.layout import Correspondence, Kind, Layout, linear, norm, require, required, same
 
@@ -52,7 +53,9 @@ def encoder(config: dict[str, Any]) -> list[Correspondence]:
 
 
 def _first_position(config: dict[str, Any]) -> int:
-    padding: int = config.get("pad_token_id", 1)
+    padding = config.get("pad_token_id", 1)
+    if isinstance(padding, bool) or not isinstance(padding, int) or padding < 0:
+        raise UsageError(f"config.json has pad_token_id = {padding!r}, which should be a whole number from 0; positions count from it")
     return padding + 1
 
 
