@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.scripts.tiny import CONFIG, ROWS
 from transformer.config import schema
 from transformer.evaluation.metrics import scores
 from transformer.training.loop import train
@@ -90,5 +91,39 @@ def command(monkeypatch, load_script):
         with pytest.raises(SystemExit) as leaving:
             script.run_command(script.main)
         return leaving.value.code
+
+    return run
+
+
+def contents(directory):
+    """Every file and directory that a person would see afterwards, the cache's finished entries apart."""
+    paths = (path for path in directory.rglob("*") if "cache" not in path.parts or ".partial" in str(path))
+    return {str(path.relative_to(directory)): path.read_bytes() if path.is_file() else None for path in paths}
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A working directory with a config and data that train."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ENCODER_TRAINER_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    (tmp_path / "train.csv").write_text(ROWS)
+    (tmp_path / "test.csv").write_text(ROWS)
+    return tmp_path
+
+
+@pytest.fixture
+def refuse(work, command, capsys):
+    """Runs a command that must be refused with a message of these words, and must leave the working directory as it was."""
+
+    def run(words, name, *arguments, **options):
+        before = contents(work)
+        assert command(name, *arguments, **options) == 2
+        error = capsys.readouterr().err
+        assert contents(work) == before
+        assert error.startswith(("error: ", "usage: "))
+        assert "Traceback" not in error
+        for word in words:
+            assert word in error
 
     return run

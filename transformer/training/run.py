@@ -82,12 +82,13 @@ def run_directory(directory: Path, config: schema.Config, dataset: Dataset) -> I
         try:
             directory.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(directory))
-            _check_data(directory, dataset)
+            fingerprint = dataset.fingerprint
+            _check_data(directory, fingerprint)
             # First, since its presence says that this is a run directory: killed from here on, the same command goes on.
             write_whole(directory / "config.yaml", dump_config(config))
             write_whole(directory / "tokenizer.json", dataset.tokenizer.to_str(pretty=True))
             write_whole(directory / "labels.json", json.dumps(dataset.labels, ensure_ascii=False, indent=1))
-            write_whole(directory / "environment.json", json.dumps(_environment() | {"data": dataset.fingerprint}, indent=1))
+            write_whole(directory / "environment.json", json.dumps(_environment() | {"data": fingerprint}, indent=1))
         except OSError as error:
             if made:
                 shutil.rmtree(made[-1], ignore_errors=True)
@@ -121,9 +122,9 @@ def locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _check_data(directory: Path, dataset: Dataset) -> None:
+def _check_data(directory: Path, fingerprint: str) -> None:
     stored = directory / "environment.json"
-    if stored.exists() and read_stored(stored).get("data", dataset.fingerprint) != dataset.fingerprint:
+    if stored.exists() and read_stored(stored).get("data", fingerprint) != fingerprint:
         raise UsageError(
             f"the data that {directory / 'config.yaml'} names are not those that its run began with: other rows, other labels, or another "
             "tokenizer comes of them; put the old data back, or name another directory with --run-dir"
