@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from transformer.config.errors import UsageError
+from transformer.config.errors import RunError, UsageError
 from transformer.evaluation.metrics import scores
 from transformer.training.logging import Logger, MetricsFile
 from transformer.training.loop import train
@@ -35,7 +35,7 @@ def started(make_config, monkeypatch):
 
     def start(directory, name="tiny"):
         told = {}
-        module = SimpleNamespace(init=lambda **settings: told.update(settings) or SimpleNamespace(finish=lambda: None))
+        module = SimpleNamespace(init=lambda **settings: told.update(settings) or SimpleNamespace(finish=lambda: None), Error=Exception)
         monkeypatch.setitem(sys.modules, "wandb", module)
         directory.mkdir(parents=True, exist_ok=True)
         config = make_config(name=name, training={"wandb_project": "seeds"})
@@ -60,6 +60,18 @@ def test_each_run_directory_has_curves_of_its_own_in_weights_and_biases(started,
 
 def test_the_identity_in_weights_and_biases_has_none_of_the_characters_that_it_refuses(started, tmp_path):
     assert not set("/\\#?%:") & set(started(tmp_path / "lr: 50% #1?")["id"])
+
+
+def test_weights_and_biases_that_does_not_start_is_told_in_a_line(make_config, tmp_path, monkeypatch):
+    class Error(Exception):
+        pass
+
+    def refuse(**settings):
+        raise Error("api_key not configured")
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=refuse, Error=Error))
+    with pytest.raises(RunError, match="api_key not configured; type .*wandb login"):
+        train(make_config(training={"wandb_project": "seeds"}), tmp_path / "run", score=scores)
 
 
 def test_weights_and_biases_that_is_not_installed_is_told_before_anything_is_written(make_config, tmp_path, monkeypatch):

@@ -145,11 +145,18 @@ def _start_wandb(config: schema.Config, directory: Path) -> Any:
     # config has its own.
     path = directory.resolve()
     digest = hashlib.sha256(bytes(path)).hexdigest()[:8]
-    return import_wandb().init(
-        project=config.training.wandb_project,
-        id=re.sub(r"[/\\#?%:]", "-", f"{path.name}-{digest}"),  # characters that it refuses
-        name=config.name,
-        resume="allow",
-        dir=directory,
-        config=config.model_dump(mode="json"),
-    )
+    wandb = import_wandb()
+    try:
+        return wandb.init(
+            project=config.training.wandb_project,
+            id=re.sub(r"[/\\#?%:]", "-", f"{path.name}-{digest}"),  # characters that it refuses
+            name=config.name,
+            resume="allow",
+            dir=directory,
+            config=config.model_dump(mode="json"),
+        )
+    except wandb.Error as error:  # no network, no login, no such project
+        raise RunError(
+            f"Weights & Biases did not start: {error}; type .venv/bin/wandb login, set WANDB_MODE=offline, or leave training.wandb_project out; "
+            "then run the same command again"
+        ) from error
