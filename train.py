@@ -29,7 +29,7 @@ def main() -> None:
     from transformer.training.devices import set_up_jax
     from transformer.training.dry_run import dry_run
     from transformer.training.loop import train
-    from transformer.training.report import show_summary
+    from transformer.training.summary import show_summary
 
     set_up_jax()
     if arguments.dry_run:

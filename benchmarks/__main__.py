@@ -19,6 +19,7 @@ from benchmarks.report import document, first_step_markdown, row_figures, table_
 from benchmarks.rounds import ROOT, Worker, measure
 from benchmarks.tables import TABLES, TEXT_LENGTH, Row, Table
 from transformer.evaluation.machine import memory_bytes, processor
+from transformer.host import commit
 
 LIBRARIES = ["torch", "transformers", "jax", "jaxlib", "flax", "optax", "numpy", "pydantic", "jaxtyping"]
 NAMES = [*TABLES, "first-step"]
@@ -102,11 +103,10 @@ def main() -> None:
     parity = ROOT / ".venv-parity" / "bin" / "python"
     pythons = chosen.python or [sys.executable, *([str(parity)] if parity.exists() else [])]
     interpreters = {python: versions(python) for python in pythons}
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)
     report: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": git.stdout.strip() or None,
+        "commit": commit(),
         "machine": {
             "processor": processor(),
             "cores": os.cpu_count(),

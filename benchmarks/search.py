@@ -26,11 +26,11 @@ from jaxtyping import Float
 from transformer.config.load import load_config
 from transformer.data.sources import read_source
 from transformer.evaluation.machine import processor
-from transformer.evaluation.retrieval.models import open_model
-from transformer.evaluation.retrieval.quality import DEPTHS, Quality, bm25_scores, classes, embedder_scores, retrieval_quality
-from transformer.evaluation.retrieval.search import attend, rank
 from transformer.host import make_allocation_cheap
 from transformer.model.attention import attention_scores, attention_weights, weighted_sum
+from transformer.search.engine import attend, rank
+from transformer.search.models import open_model
+from transformer.search.quality import DEPTHS, Quality, bm25_scores, classes, embedder_scores, retrieval_quality
 from transformer.training.devices import set_up_jax
 
 SIZES = ((18_821, 64), (18_821, 384), (1_000_000, 384))

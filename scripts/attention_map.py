@@ -36,10 +36,11 @@ def main() -> None:
     if not os.access(folder, os.W_OK):
         raise UsageError(f"--output {arguments.output}: no directory {folder} that may be written to; make it, or name another")
     # JAX is imported only now, so that a mistake on the command line is told at once.
-    from transformer.evaluation.attention_map.explanation import explain
-    from transformer.evaluation.attention_map.page import attention_map_page
+    from transformer.attention_map.explanation import explain
+    from transformer.attention_map.page import attention_map_page
+    from transformer.host import write_whole
     from transformer.training.devices import set_up_jax
-    from transformer.training.run import load_run, write_whole
+    from transformer.training.run import load_run
 
     set_up_jax()
     run = load_run(arguments.run)

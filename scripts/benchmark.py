@@ -60,14 +60,14 @@ def main() -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     from transformer.evaluation.machine import provenance
     from transformer.evaluation.parallelism.study import run_study
-    from transformer.evaluation.report import benchmark_page, write_charts
-    from transformer.training.run import write_whole
+    from transformer.evaluation.report import parallelism_page, write_charts
+    from transformer.host import write_whole
 
     head = {"kind": "benchmark", "name": study.name, **provenance()}
     figures = {**head, **run_study(study, head["machine"]["device"], lambda line: print(line, flush=True))}
     write_whole(directory / "config.yaml", dump_config(study))
     write_whole(directory / "benchmark.json", json.dumps(figures, indent=1, allow_nan=False) + "\n")
-    write_whole(directory / "report.html", benchmark_page([figures, *others]))
+    write_whole(directory / "report.html", parallelism_page([figures, *others]))
     write_charts([figures, *others], directory)
     print(f"written to {directory}/benchmark.json and {directory}/report.html")
 

@@ -40,11 +40,11 @@ def main() -> None:
     comparison = load_yaml_as(Comparison, arguments.config, arguments.overrides)
     output = arguments.output or Path("runs") / f"compare-{comparison.name}"
     # JAX is imported only now, so that a mistake on the command line is told at once.
+    from transformer.evaluation.comparison import load_rivals, run_comparison
     from transformer.evaluation.report import comparison_page, write_charts
     from transformer.evaluation.report.comparison_sentences import comparison_sentences
-    from transformer.evaluation.study import load_rivals, run_study
+    from transformer.host import write_whole
     from transformer.training.devices import set_up_jax
-    from transformer.training.run import write_whole
 
     set_up_jax()
     console = Console(markup=False, highlight=False)
@@ -53,7 +53,7 @@ def main() -> None:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--output {output}: {error.strerror}; name another directory") from error
-    figures = run_study(comparison, rivals, output, _train, console.print)
+    figures = run_comparison(comparison, rivals, output, _train, console.print)
     write_whole(output / "report.json", json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     write_whole(output / "report.html", comparison_page(figures))
     write_charts(figures, output)

@@ -39,8 +39,8 @@ def main() -> None:
         _check_output(arguments.output)
     # JAX is imported only now, so that a mistake on the command line is told at once.
     from transformer.evaluation.evaluate import compare, evaluate, predict_split
+    from transformer.host import write_whole
     from transformer.training.devices import set_up_jax
-    from transformer.training.run import write_whole
 
     set_up_jax()
     notes = Console(stderr=True, markup=False, highlight=False)

@@ -38,9 +38,9 @@ def main() -> None:
     # Nothing is computed here, so an accelerator stays free; and a program that is traced on a GPU could hold kernels that only it has.
     os.environ["JAX_PLATFORMS"] = "cpu"
     # JAX is imported only now, so that a mistake on the command line is told at once.
-    from transformer.evaluation.export.directory import check_free, write_directory
-    from transformer.evaluation.export.hugging_face import export_hugging_face
-    from transformer.evaluation.export.stablehlo import export_stablehlo
+    from transformer.export.directory import check_free, write_directory
+    from transformer.export.hugging_face import export_hugging_face
+    from transformer.export.stablehlo import export_stablehlo
     from transformer.training.run import load_run
 
     check_free(arguments.out)

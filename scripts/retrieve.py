@@ -66,9 +66,9 @@ def main() -> None:
     if not arguments.documents.is_file():
         raise UsageError(f"there is no file {arguments.documents}; name a JSON lines file with --documents")
     # JAX is imported only now, so that a mistake on the command line is told at once.
-    from transformer.evaluation.retrieval.index import default_directory, open_index
-    from transformer.evaluation.retrieval.models import open_model
-    from transformer.evaluation.retrieval.search import SearchEngine
+    from transformer.search.engine import SearchEngine
+    from transformer.search.index import default_directory, open_index
+    from transformer.search.models import open_model
     from transformer.training.devices import set_up_jax
 
     def report(line: str) -> None:
@@ -136,7 +136,7 @@ def _rounded(value: float) -> float:
 
 
 def _write_sums(path: Path, sums: np.ndarray) -> None:
-    from transformer.training.run import write_whole
+    from transformer.host import write_whole
 
     content = io.BytesIO()
     np.save(content, sums)

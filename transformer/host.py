@@ -1,8 +1,10 @@
-"""The process: settings made before JAX takes any memory, and how much it took."""
+"""The process and its machine: settings made before JAX takes any memory, how much it took, and files written whole."""
 
 import ctypes
 import os
 import platform
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -40,3 +42,29 @@ def peak_resident_bytes() -> int | None:
         return None
     fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
     return int(fields["VmHWM"].split()[0]) * 1024
+
+
+def commit() -> str | None:
+    """The project's commit, with `-dirty` where files differ from it; None where git or its history is absent."""
+    if shutil.which("git") is None:
+        return None
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return git.stdout.strip() or None
+
+
+PARTIAL = ".partial"
+"""Ending of a file's name while it is written."""
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file, text as UTF-8, so that a kill leaves the old one or the new one."""
+    beside = path.with_name(path.name + PARTIAL)
+    try:
+        with beside.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from transformer.evaluation.attention_map.explanation import Explanation
-from transformer.evaluation.attention_map.page import attention_map_page
-from transformer.evaluation.attention_map.words import Word
+from transformer.attention_map.explanation import Explanation
+from transformer.attention_map.page import attention_map_page
+from transformer.attention_map.words import Word
 
 HOSTILE = "</script><img src=x onerror=\"document.title='broken'\">"
 TEXT = f"石油 {HOSTILE} שלום 🦆 oil"

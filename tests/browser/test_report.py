@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tests.evaluation.report.invented import LENGTHS, MODELS, RIVALS, benchmark, comparison
-from transformer.evaluation.report import benchmark_page, comparison_page
+from transformer.evaluation.report import comparison_page, parallelism_page
 
 HOSTILE = "</script><script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">'\"& \u202eשלום\u202c 🦆"
 
@@ -24,7 +24,7 @@ def pages(tmp_path_factory):
         pair |= {key: HOSTILE for key in ("a", "b") if pair[key] == old}
     written = {
         "comparison": comparison_page(comparison()),
-        "benchmark": benchmark_page([benchmark(), benchmark("gpu", "Invented GPU", 1, 50.0)]),
+        "benchmark": parallelism_page([benchmark(), benchmark("gpu", "Invented GPU", 1, 50.0)]),
         "hostile": comparison_page(hostile),
     }
     for name, page in written.items():

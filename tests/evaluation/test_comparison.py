@@ -1,120 +1,180 @@
-"""The paired bootstrap says what the statistics books say of it."""
+"""A comparison's trainings: fair, chosen on validation, tested once, and never repeated."""
+
+import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import binomtest, bootstrap
-from sklearn.metrics import accuracy_score, f1_score
+from pydantic import ValidationError
 
-from transformer.evaluation.comparison import paired_bootstrap, paired_bootstrap_of_means
+from transformer.config.comparison import Comparison
+from transformer.config.errors import UsageError
+from transformer.config.load import dump_config, load_config
+from transformer.evaluation import comparison as module
+from transformer.evaluation.bootstrap import paired_bootstrap, paired_bootstrap_of_means
+from transformer.evaluation.comparison import FLOOR, Training, check_sizes, interval, load_rivals, run_comparison
+from transformer.evaluation.metrics import scores
+from transformer.training.loop import train as train_here
 
-
-def two_models(seed: int, examples: int, classes: int, accuracy: float, baseline_accuracy: float) -> tuple[np.ndarray, ...]:
-    generator = np.random.default_rng(seed)
-    labels = generator.integers(0, classes, examples)
-
-    def predict(share: float) -> np.ndarray:
-        return np.where(generator.random(examples) < share, labels, generator.integers(0, classes, examples))
-
-    return labels, predict(accuracy), predict(baseline_accuracy)
+LETTERS = [f"{first}{second}" for first in "abcdefgh" for second in "xyz"]
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(2, 9))
-def test_the_differences_are_scikit_learns(seed: int, examples: int, classes: int) -> None:
-    labels, predictions, baseline = two_models(seed, examples, classes, 0.6, 0.5)
-    result = paired_bootstrap(labels, predictions, baseline, classes)
-    f1, baseline_f1 = (f1_score(labels, predicted, average="macro", zero_division=0.0) for predicted in (predictions, baseline))
-    assert result["macro_f1"]["difference"] == pytest.approx(f1 - baseline_f1)
-    difference = accuracy_score(labels, predictions) - accuracy_score(labels, baseline)
-    assert result["accuracy"]["difference"] == pytest.approx(difference)
-
-
-def test_the_interval_is_scipys() -> None:
-    """SciPy draws examples, we draw counts of outcomes: the same percentile interval, up to the noise of 10,000 draws."""
-    labels, predictions, baseline = two_models(0, 500, 4, 0.8, 0.7)
-
-    def difference(labels: np.ndarray, predictions: np.ndarray, baseline: np.ndarray, axis: int) -> np.ndarray:
-        return np.mean(labels == predictions, axis=axis) - np.mean(labels == baseline, axis=axis)
-
-    data = (labels, predictions, baseline)
-    scipys = bootstrap(data, difference, paired=True, method="percentile", n_resamples=10_000, rng=np.random.default_rng(1))
-    ours = paired_bootstrap(*data, 4)["accuracy"]
-    assert (ours["low"], ours["high"]) == pytest.approx(tuple(scipys.confidence_interval), abs=0.004)
-
-
-def test_macro_f1_interval_is_scipys() -> None:
-    labels, predictions, baseline = two_models(3, 200, 3, 0.8, 0.7)
-
-    def difference(labels: np.ndarray, predictions: np.ndarray, baseline: np.ndarray) -> float:
-        return f1_score(labels, predictions, average="macro") - f1_score(labels, baseline, average="macro")
-
-    data = (labels, predictions, baseline)
-    scipys = bootstrap(data, difference, paired=True, vectorized=False, method="percentile", n_resamples=500, rng=np.random.default_rng(1))
-    ours = paired_bootstrap(*data, 3)["macro_f1"]
-    assert (ours["low"], ours["high"]) == pytest.approx(tuple(scipys.confidence_interval), abs=0.015)
-
-
-def test_the_p_value_is_near_the_exact_tests() -> None:
-    """For accuracy McNemar's exact test is the known answer: it counts only the examples on which the models disagree."""
-    labels = np.zeros(1000, np.int32)
-    predictions, baseline = np.repeat([0, 1, 0, 1], [60, 40, 800, 100]), np.repeat([1, 0, 0, 1], [60, 40, 800, 100])
-    exact = binomtest(60, 100).pvalue
-    assert paired_bootstrap(labels, predictions, baseline, 2)["accuracy"]["p_value"] == pytest.approx(exact, rel=0.25)
-
-
-def test_equal_models_do_not_differ() -> None:
-    labels, predictions, _ = two_models(0, 100, 3, 0.7, 0.7)
-    result = paired_bootstrap(labels, predictions, predictions, 3)
-    for name in ("accuracy", "macro_f1"):
-        assert result[name] == {"difference": 0.0, "low": 0.0, "high": 0.0, "p_value": 1.0}
-
-
-def test_chance_is_called_significant_one_time_in_twenty() -> None:
-    """Of 200 pairs of equally good models about 5 % lie below p = 0.05; up to 9.6 % is within three standard errors."""
-    p_values = [paired_bootstrap(*two_models(seed, 300, 2, 0.8, 0.8), 2)["accuracy"]["p_value"] for seed in range(200)]
-    assert 0.01 < np.mean(np.array(p_values) < 0.05) < 0.096
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_interval_and_p_value_never_contradict(seed: int) -> None:
-    labels, predictions, baseline = two_models(seed, 400, 3, 0.80, 0.74)
-    for name, measured in paired_bootstrap(labels, predictions, baseline, 3).items():
-        if name in {"accuracy", "macro_f1"} and abs(measured["p_value"] - 0.05) > 0.002:
-            assert (measured["p_value"] < 0.05) == (measured["low"] > 0 or measured["high"] < 0)
-
-
-def test_swapping_the_models_turns_the_sign() -> None:
-    labels, predictions, baseline = two_models(0, 300, 3, 0.8, 0.7)
-    forward, backward = paired_bootstrap(labels, predictions, baseline, 3), paired_bootstrap(labels, baseline, predictions, 3)
-    for name in ("accuracy", "macro_f1"):
-        assert forward[name]["difference"] == pytest.approx(-backward[name]["difference"])
-        assert forward[name]["low"] == pytest.approx(-backward[name]["high"], abs=0.005)
-
-
-def test_the_same_seed_gives_the_same_figures() -> None:
-    data = two_models(0, 300, 3, 0.8, 0.7)
-    assert paired_bootstrap(*data, 3) == paired_bootstrap(*data, 3)
-    assert paired_bootstrap(*data, 3) != paired_bootstrap(*data, 3, seed=1)
-
-
-def test_thirds_tie_as_wholes_do() -> None:
-    """From 0 to 1/3, 1/3 to 2/3 and 2/3 to 1 it is as far, though not in floating point; draws in which models are level are ties."""
-    better, worse = np.repeat([1, 2, 3], 4), np.array([0, 1, 2, 2])
-    right = np.concatenate([better, worse, np.full(284, 3)])
-    baseline_right = np.concatenate([better - 1, worse + 1, np.full(284, 3)])
-    trainings = np.arange(3)[:, None]
-    thirds = paired_bootstrap_of_means(trainings < right, trainings < baseline_right)
-    wholes = paired_bootstrap_of_means((right >= baseline_right)[None], (right <= baseline_right)[None])
-    assert thirds["p_value"] == wholes["p_value"]
-    for name in ("difference", "low", "high"):
-        assert 3 * thirds[name] == pytest.approx(wholes[name])
-
-
-def test_a_model_trained_once_is_its_own_mean() -> None:
-    """Three trainings against one, as networks are against the floor; the one told three times changes nothing."""
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("comparison")
     generator = np.random.default_rng(0)
-    three, one = generator.random((3, 400)) < 0.8, generator.random((1, 400)) < 0.7
-    measured = paired_bootstrap_of_means(three, one)
-    assert measured["difference"] == pytest.approx(three.mean() - one.mean())
-    assert measured == pytest.approx(paired_bootstrap_of_means(three, np.repeat(one, 3, axis=0)))
+    for name, rows in (("train", 120), ("test", 30)):
+        texts = [" ".join([*generator.choice(LETTERS, 6), ("north", "south")[row % 2]]) for row in range(rows)]
+        lines = [f"{text},{('n', 's')[row % 2]}" for row, text in enumerate(texts)]
+        (directory / f"{name}.csv").write_text("\n".join(["text,label", *lines]))
+    source = {"kind": "files", **{name: [{"path": str(directory / f"{name}.csv")}] for name in ("train", "test")}}
+    base = {
+        "name": "base",
+        "data": {"source": source, "maximum_length": 16},
+        "batching": {"tokens": 256, "length_groups": 1},
+        "training": {"epochs": 1, "checkpoint_every": 1000},
+    }
+    models = {
+        "transformer": {"kind": "transformer", "width": 8, "heads": 2, "layers": 1, "feed_forward": 16},
+        "rnn": {"kind": "rnn", "width": 8, "layers": 1, "hidden": 20},
+    }
+    for name, model in models.items():
+        (directory / f"{name}.yaml").write_text(json.dumps({**base, "model": model}))
+    return directory
+
+
+def comparison(**changes):
+    rivals = {name: {"config": f"{name}.yaml", "family": "attention", "description": name} for name in ("transformer", "rnn")}
+    return Comparison.model_validate({"name": "tiny", "rivals": rivals, "learning_rates": [1e-3, 1e-1], "seeds": [0, 1], **changes})
+
+
+@pytest.mark.parametrize(("key", "values", "once"), [("seeds", [0, 1, 0], r"\[0, 1\]"), ("learning_rates", [0.1, 0.1], r"\[0\.1\]")])
+def test_no_training_counts_twice(key, values, once):
+    with pytest.raises(ValidationError, match=f"has one twice; write {key}={once}"):
+        comparison(**{key: values})
+
+
+def test_a_study_tests_once_at_the_end_and_repeats_no_training(directory, tmp_path, monkeypatch):
+    events = []
+
+    def train(file, run):
+        events.append("train")
+        summary = train_here(load_config(file), run, score=scores)
+        assert summary["test"] is None
+
+    predict = module.predict_split
+
+    def watched(run, split, tell):
+        events.append(split)
+        return predict(run, split, tell)
+
+    monkeypatch.setattr(module, "predict_split", watched)
+    alone = {"rnn": {"config": "rnn.yaml", "family": "recurrence", "description": "alone, to save time"}}
+    settings = comparison(rivals=alone)
+    rivals = load_rivals(settings, directory)
+    figures = run_comparison(settings, rivals, tmp_path, train, lambda _: None)
+    assert events == ["train"] * 3 + ["test"] * 2  # two rates, and one more seed at the better one
+    rival, floor = figures["rivals"]
+    assert (rival["name"], floor["name"]) == ("rnn", FLOOR)
+    best = max(rival["search"], key=lambda found: found["validation_accuracy"])
+    assert rival["learning_rate"] == best["learning_rate"]
+    assert [run["seed"] for run in rival["runs"]] == [0, 1]
+    assert all(point["real_tokens"] > 0 and point["seconds"] > 0 for run in rival["runs"] for point in run["curve"])
+    assert len(figures["pairs"]) == 1
+    again = run_comparison(settings, rivals, tmp_path, train, lambda _: None)
+    assert len(events) == 5
+    assert again["pairs"] == figures["pairs"]
+
+    changed = load_rivals(comparison(rivals=alone, settings=["training.epochs=2"]), directory)
+    with pytest.raises(UsageError, match=r"training\.epochs"):
+        run_comparison(settings, changed, tmp_path, train, lambda _: None)
+
+
+def test_rivals_that_would_not_be_equal_are_named(directory):
+    rivals = {name: {"config": f"{name}.yaml", "family": "recurrence", "description": name} for name in ("rnn", "other")}
+    for section, key, value in (("training", "epochs", 9), ("model", "width", 16)):
+        (directory / "other.yaml").write_text(json.dumps({"extends": "rnn.yaml", section: {key: value}}))
+        with pytest.raises(UsageError, match=rf"rnn and other differ in {section}\.{key}"):
+            load_rivals(comparison(rivals=rivals), directory)
+    with pytest.raises(UsageError, match=r"large has 106 .* small 100"):
+        check_sizes({"small": 100, "large": 106})
+    check_sizes({"small": 100, "large": 105})
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [("masked_language_model", {}), ("contrastive", {"data": {"text": ["text", "label"]}})],
+    ids=["masked", "contrastive"],
+)
+def test_a_rival_that_is_no_classifier_is_named_before_any_training(directory, kind, changes):
+    (directory / "other.yaml").write_text(json.dumps({"extends": "transformer.yaml", "objective": {"kind": kind}, **changes}))
+    alone = {"mine": {"config": "other.yaml", "family": "attention", "description": "alone"}}
+    with pytest.raises(UsageError, match=rf"mine is no classifier: its objective is {kind}; .* rivals\.mine\.config"):
+        load_rivals(comparison(rivals=alone), directory)
+
+
+def test_predictions_that_a_kill_cut_short_are_made_again(directory, tmp_path, monkeypatch):
+    probabilities = np.eye(4)
+    monkeypatch.setattr(module, "predict_split", lambda *_: SimpleNamespace(probabilities=probabilities))
+    save, training = np.save, Training(load_config(directory / "rnn.yaml"), tmp_path)
+
+    def save_and_die(file, array):
+        save(file, array[:1])  # what reached the disk
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "save", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        training.test_predictions(print)
+    monkeypatch.setattr(np, "save", save)
+    for _ in range(2):  # made, then read
+        np.testing.assert_array_equal(training.test_predictions(print), probabilities)
+    assert [path.name for path in tmp_path.iterdir()] == ["test_probabilities.npy"]
+
+
+def test_the_interval_is_that_of_the_table():
+    # Student's t with 2 degrees of freedom: 4.303 (any table); standard error of 0.4, 0.5, 0.6 is 0.1 / sqrt(3).
+    found = interval([0.4, 0.5, 0.6])
+    assert found["mean"] == 0.5
+    assert found["high"] - 0.5 == pytest.approx(0.1 * 4.303 / 3**0.5, rel=1e-3)
+    assert found["low"] == pytest.approx(1 - found["high"])
+    assert interval([0.5]) == {"mean": 0.5, "low": None, "high": None}
+
+
+@pytest.mark.parametrize("values", [[0.97, 0.985], [0.03, 0.015]])
+def test_an_interval_of_shares_holds_shares(values):
+    found = interval(values)
+    assert 0 <= found["low"] < found["mean"] < found["high"] <= 1
+
+
+def test_with_one_training_each_the_bootstrap_is_the_paired_one():
+    generator = np.random.default_rng(0)
+    labels, one, other = (generator.integers(0, 2, 400) for _ in range(3))
+    of_means = paired_bootstrap_of_means((one == labels)[None], (other == labels)[None])
+    pairwise = paired_bootstrap(labels, one, other, 2)["accuracy"]
+    assert of_means["difference"] == pytest.approx(pairwise["difference"])
+    assert of_means["low"] == pytest.approx(pairwise["low"], abs=0.01)
+    assert of_means["high"] == pytest.approx(pairwise["high"], abs=0.01)
+
+
+def test_a_rival_may_have_settings_of_its_own_but_no_advantage(directory):
+    def with_settings(*own):
+        rivals = {name: {"config": f"{name}.yaml", "family": "recurrence", "description": name} for name in ("transformer", "rnn")}
+        rivals["rnn"]["settings"] = list(own)
+        return load_rivals(comparison(rivals=rivals, settings=["model.dropout=0.3"]), directory)
+
+    rivals = with_settings("model.dropout=0.1", "objective.token_masking=0.2")
+    assert (rivals["transformer"].model.dropout, rivals["rnn"].model.dropout) == (0.3, 0.1)
+    assert (rivals["transformer"].objective.token_masking, rivals["rnn"].objective.token_masking) == (0.0, 0.2)
+    with pytest.raises(UsageError, match=r"transformer and rnn differ in training\.epochs"):
+        with_settings("training.epochs=2")
+
+
+def test_the_configs_of_the_repository_are_fair(pytestconfig):
+    root = pytestconfig.rootpath / "configs" / "compare"
+    from transformer.config.load import load_yaml_as
+
+    files = sorted(root.glob("*.yaml"))
+    assert files
+    for file in files:
+        rivals = load_rivals(load_yaml_as(Comparison, file), root)
+        assert len({dump_config(config.data) for config in rivals.values()}) == 1

@@ -13,9 +13,9 @@ from flax import nnx
 
 from transformer.config import schema
 from transformer.data.tokenization import encode_texts, train_tokenizer
-from transformer.evaluation.export.directory import write_directory
-from transformer.evaluation.export.hugging_face import export_hugging_face
 from transformer.evaluation.metrics import scores
+from transformer.export.directory import write_directory
+from transformer.export.hugging_face import export_hugging_face
 from transformer.training.loop import train
 from transformer.training.run import load_run
 

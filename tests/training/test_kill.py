@@ -20,7 +20,7 @@ import os, signal, sys
 from pathlib import Path
 from transformer.config.load import load_config
 from transformer.evaluation.metrics import scores
-from transformer.training import checkpoints, loop, run
+from transformer.training import checkpoints, loop, run_directory
 
 def die(*arguments, **settings):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -36,7 +36,7 @@ def at_call(number, function):
 
 config, directory, moment = sys.argv[1:]
 if moment == "start":
-    run.write_whole = at_call(2, run.write_whole)
+    run_directory.write_whole = at_call(2, run_directory.write_whole)
 elif moment == "step":
     loop.Experiment.place = at_call(9, loop.Experiment.place)
 elif moment == "save":

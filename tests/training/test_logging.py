@@ -70,7 +70,7 @@ def test_weights_and_biases_that_does_not_start_is_told_in_a_line(make_config, t
         raise Error("api_key not configured")
 
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=refuse, Error=Error))
-    with pytest.raises(RunError, match="api_key not configured; type .*wandb login"):
+    with pytest.raises(RunError, match=r"api_key not configured; type .*wandb login"):
         train(make_config(training={"wandb_project": "seeds"}), tmp_path / "run", score=scores)
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from transformer.config.errors import UsageError
 from transformer.data.dataset import load_dataset
 from transformer.data.tokenization import Split
-from transformer.evaluation.comparison import paired_bootstrap
+from transformer.evaluation.bootstrap import paired_bootstrap
 from transformer.evaluation.metrics import report
 from transformer.training.run import load_run
 

@@ -5,11 +5,11 @@ import importlib.metadata
 import os
 import platform
 import shlex
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from transformer.host import commit
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 
@@ -19,7 +19,7 @@ def provenance() -> dict[str, Any]:
     return {
         "command": shlex.join(["python", *sys.argv]),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": _commit(),
+        "commit": commit(),
         "machine": {
             "processor": processor(),
             "cores": os.cpu_count(),
@@ -48,10 +48,3 @@ def _device() -> dict[str, str]:
     import jax  # here, since a benchmark of other libraries asks for the rest where JAX is absent
 
     return {"device": jax.default_backend(), "device_name": jax.devices()[0].device_kind}
-
-
-def _commit() -> str | None:
-    if shutil.which("git") is None:
-        return None
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    return git.stdout.strip() or None

@@ -20,10 +20,10 @@ from transformer.data.dataset import Dataset, load_dataset
 from transformer.training.devices import data_mesh, replicate, split_rows
 from transformer.training.initialization import initialize
 from transformer.training.learning_rates import learning_rate_shares
+from transformer.training.models import initial_model
 from transformer.training.objective import Parameters
 from transformer.training.objectives import Batch, Evaluator, Score, build_objective
 from transformer.training.optimizer import build_optimizer, learning_rate_schedule
-from transformer.training.run import initial_model
 from transformer.training.step import StepMetrics, TrainState, Variation, initial_state, make_train_step
 
 LAST_STEP = 2**31 - 1

@@ -157,6 +157,6 @@ def _start_wandb(config: schema.Config, directory: Path) -> Any:
         )
     except wandb.Error as error:  # no network, no login, no such project
         raise RunError(
-            f"Weights & Biases did not start: {error}; type .venv/bin/wandb login, set WANDB_MODE=offline, or leave training.wandb_project out; "
-            "then run the same command again"
+            f"Weights & Biases did not start: {error}; type .venv/bin/wandb login, set WANDB_MODE=offline, or leave "
+            "training.wandb_project out; then run the same command again"
         ) from error

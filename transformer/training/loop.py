@@ -15,13 +15,14 @@ import numpy as np
 from transformer.config import schema
 from transformer.config.errors import RunError
 from transformer.data.sources import SPLITS
+from transformer.host import write_whole
 from transformer.training.checkpoints import Checkpoints, Progress, load_parameters
 from transformer.training.devices import peak_memory
 from transformer.training.experiment import Experiment, Stopwatch, build_experiment, count_parameters
 from transformer.training.initialization import complete_config
 from transformer.training.logging import Logger, import_wandb
 from transformer.training.objectives import Batch, Evaluator, Score, Scores
-from transformer.training.run import Resume, check_directory, read_stored, run_directory, write_whole
+from transformer.training.run_directory import Resume, check_directory, read_stored, run_directory
 from transformer.training.step import StepMetrics, TrainState
 
 

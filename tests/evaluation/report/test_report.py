@@ -9,7 +9,7 @@ import pytest
 
 from tests.evaluation.report.invented import benchmark, comparison
 from tests.evaluation.report.test_sentences import keys, without
-from transformer.evaluation.report import benchmark_page, comparison_page, write_charts
+from transformer.evaluation.report import comparison_page, parallelism_page, write_charts
 from transformer.evaluation.report.comparison_sentences import comparison_sentences
 from transformer.evaluation.report.document import inert_json
 
@@ -42,7 +42,7 @@ class Reader(HTMLParser):
 
 
 def test_a_page_is_one_file_that_needs_no_other():
-    for page in (comparison_page(comparison()), benchmark_page([benchmark()])):
+    for page in (comparison_page(comparison()), parallelism_page([benchmark()])):
         assert len(page.encode()) < 5 * 2**20
         reader = Reader(page)
         assert reader.addresses == ["data:,"]
@@ -90,11 +90,11 @@ def test_json_blocks_hold_no_tag_and_keep_their_values():
 
 
 def test_pages_are_made_of_whatever_is_there():
-    assert "Nothing was measured yet" in benchmark_page([{}])
+    assert "Nothing was measured yet" in parallelism_page([{}])
     assert "nothing can be said about quality" in comparison_page({})
-    assert benchmark_page([]).startswith("<!doctype html>")
+    assert parallelism_page([]).startswith("<!doctype html>")
     generator = np.random.default_rng(0)
-    for complete, page in ((comparison(), comparison_page), (benchmark(), lambda one: benchmark_page([one, one]))):
+    for complete, page in ((comparison(), comparison_page), (benchmark(), lambda one: parallelism_page([one, one]))):
         for _ in range(3):
             figures = complete
             for key in generator.choice(sorted(keys(complete)), 8, replace=False):
@@ -103,7 +103,7 @@ def test_pages_are_made_of_whatever_is_there():
 
 
 def test_machines_stand_in_one_picture():
-    page = benchmark_page([benchmark(), benchmark("gpu", "Invented GPU", 1, 50.0)])
+    page = parallelism_page([benchmark(), benchmark("gpu", "Invented GPU", 1, 50.0)])
     step = Reader(page).blocks["step-time-training-1-text-a-batch-data"]
     rows = next(iter(step["datasets"].values()))
     assert {row["place"] for row in rows} == {"Invented 9000, 1 core", "Invented 9000, 2 cores", "Invented GPU"}

@@ -8,13 +8,13 @@ import pytest
 
 from tests.evaluation.report.invented import benchmark, comparison
 from transformer.evaluation.parallelism.bound import Rates, bounds_and_crossings
-from transformer.evaluation.report.benchmark_sentences import benchmark_sentences
 from transformer.evaluation.report.comparison_sentences import comparison_sentences
 from transformer.evaluation.report.measurements import Setting, growth_exponent, settings
+from transformer.evaluation.report.parallelism_sentences import parallelism_sentences
 
 
 def told(figures):
-    sentences = comparison_sentences if figures["kind"] == "comparison" else benchmark_sentences
+    sentences = comparison_sentences if figures["kind"] == "comparison" else parallelism_sentences
     return "\n".join(sentences(figures))
 
 

@@ -14,9 +14,9 @@ from tokenizers import Tokenizer, processors
 from transformer.config import schema
 from transformer.config.errors import UsageError
 from transformer.data.pretrained import locate_weights, read_safetensors
-from transformer.evaluation.export.hugging_face import export_hugging_face
+from transformer.export.hugging_face import export_hugging_face
 from transformer.model.hugging_face import read_architecture, read_parameters
-from transformer.training.run import abstract_model
+from transformer.training.models import abstract_model
 
 BERT = {"norm_position": "post", "positions": "learned", "embedding_norm": True, "pooling": ["first"], "head": "tanh"}
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.evaluation.retrieval.conftest import small_embedder, write_documents
+from tests.search.conftest import small_embedder, write_documents
 from transformer.config.errors import RunError, UsageError
-from transformer.evaluation.retrieval import index as index_module
-from transformer.evaluation.retrieval.index import default_directory, open_index
+from transformer.search import index as index_module
+from transformer.search.index import default_directory, open_index
 
 ROOT = Path(__file__).parents[3]
 COUNT, BLOCK = 50, 8
@@ -21,8 +21,8 @@ COUNT, BLOCK = 50, 8
 KILLED_INDEXING = """
 import os, signal, sys
 from pathlib import Path
-from tests.evaluation.retrieval.conftest import small_embedder
-from transformer.evaluation.retrieval import index
+from tests.search.conftest import small_embedder
+from transformer.search import index
 
 index.BLOCK = 8
 path = Path(sys.argv[1])

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from transformer.evaluation.attention_map.explanation import Explanation
-from transformer.evaluation.attention_map.words import Word
+from transformer.attention_map.explanation import Explanation
+from transformer.attention_map.words import Word
 from transformer.evaluation.report.document import header, json_block, page, summary
 from transformer.evaluation.report.wording import count, listing, percent
 

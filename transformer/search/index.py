@@ -21,9 +21,9 @@ import numpy as np
 from jaxtyping import Float
 
 from transformer.config.errors import RunError, UsageError
-from transformer.evaluation.retrieval.documents import Documents, content_hash, read_documents
-from transformer.evaluation.retrieval.embedding import Embedder
-from transformer.training.run import write_whole
+from transformer.host import write_whole
+from transformer.search.documents import Documents, content_hash, read_documents
+from transformer.search.embedding import Embedder
 
 LAYOUT = 1
 """Raised by one whenever an index of the same input gets other files."""

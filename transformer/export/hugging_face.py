@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from transformer.config import schema
 from transformer.config.errors import UsageError
 from transformer.data.dataset import SpecialTokens
-from transformer.evaluation.export.card import hugging_face_card
+from transformer.export.card import hugging_face_card
 from transformer.model.hugging_face import Kind, write_model
 from transformer.model.low_rank import merge_low_rank
 from transformer.training.run import Run

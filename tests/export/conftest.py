@@ -8,7 +8,8 @@ import pytest
 from transformer.config import schema
 from transformer.data.tokenization import special_tokens, train_tokenizer
 from transformer.training.devices import data_mesh
-from transformer.training.run import Run, abstract_model
+from transformer.training.models import abstract_model
+from transformer.training.run import Run
 
 TEXTS = ["the cat purrs", "a dog barks at the cat", "fins and scales in the water", "the old house near the water"]
 SUMMARY = {

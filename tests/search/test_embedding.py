@@ -9,8 +9,8 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.evaluation.retrieval.conftest import MODELS, WORDS, small_embedder
-from transformer.evaluation.retrieval.embedding import _lengths
+from tests.search.conftest import MODELS, WORDS, small_embedder
+from transformer.search.embedding import _lengths
 
 TEXTS = ["wheat", "crude oil price", " ".join(WORDS), "gold " * 200, "", "bank rate"]
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from transformer.evaluation.report.benchmark_charts import benchmark_charts, machine_names, mode_words
-from transformer.evaluation.report.benchmark_sentences import benchmark_sentences
 from transformer.evaluation.report.charts import LEGEND
 from transformer.evaluation.report.document import (
     about,
@@ -18,6 +16,8 @@ from transformer.evaluation.report.document import (
 )
 from transformer.evaluation.report.figures import Figures, at, name, rows, section
 from transformer.evaluation.report.measurements import counted, growth_exponent
+from transformer.evaluation.report.parallelism_charts import machine_names, mode_words, parallelism_charts
+from transformer.evaluation.report.parallelism_sentences import parallelism_sentences
 from transformer.evaluation.report.tables import Cell, Rows, cell, table
 from transformer.evaluation.report.wording import UNKNOWN, Number, count, memory, ratio, seconds, significant
 
@@ -35,16 +35,16 @@ SEQUENTIAL = (
 )
 
 
-def benchmark_page(figures: Sequence[Figures]) -> str:
+def parallelism_page(figures: Sequence[Figures]) -> str:
     """The HTML of the benchmarks of any number of machines, each as `scripts/benchmark.py` writes it; any figure may be missing."""
     machines = machine_names(figures)
-    charts = benchmark_charts(figures)
+    charts = parallelism_charts(figures)
     title = next((name(one) for one in figures if name(one)), "Benchmark")
     measured = _measured(figures, machines)
     body = [
         header("Benchmark", title, about(figures[0]) if len(figures) == 1 else " · ".join(machines)),
         *(
-            summary(f"What was found on {machine}" if len(machines) > 1 else "What was found", benchmark_sentences(one))
+            summary(f"What was found on {machine}" if len(machines) > 1 else "What was found", parallelism_sentences(one))
             for one, machine in zip(figures, machines, strict=True)
         ),
         chart_section(

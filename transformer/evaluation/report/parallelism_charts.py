@@ -14,7 +14,7 @@ LENGTH = "tokens a text"
 STEP, RATE, MEMORY = "milliseconds a step", "real tokens a second", "mebibytes at the peak"
 
 
-def benchmark_charts(machines: Sequence[Figures]) -> dict[str, list[Chart]]:
+def parallelism_charts(machines: Sequence[Figures]) -> dict[str, list[Chart]]:
     """The charts by section: "time", "rate", "speed-up", "memory", "counted" and "bound"; a section may be empty."""
     measured = [row for figures, machine in zip(machines, machine_names(machines), strict=True) for row in _measured(figures, machine)]
     models, places = (list(dict.fromkeys(str(row[key]) for row in measured)) for key in ("series", "place"))

@@ -6,8 +6,8 @@ from flax import nnx
 
 from transformer.config import schema
 from transformer.data.tokenization import train_tokenizer
-from transformer.evaluation.retrieval.embedding import EncoderEmbedder
 from transformer.model.build import build_classifier
+from transformer.search.embedding import EncoderEmbedder
 from transformer.training.devices import data_mesh
 
 WORDS = "wheat corn oil barrel bank rate ship gold trade grain price month central export crude vessel".split()

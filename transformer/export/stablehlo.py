@@ -13,7 +13,7 @@ from flax import nnx
 from jax import Array, export
 
 from transformer.config import schema
-from transformer.evaluation.export.card import stablehlo_card
+from transformer.export.card import stablehlo_card
 from transformer.model.hugging_face.paths import flat, nested
 from transformer.training.objective import Batch
 from transformer.training.prediction import make_predict_step

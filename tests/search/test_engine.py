@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer.evaluation.retrieval.search import QUERIES_AT_ONCE, SearchEngine
 from transformer.model.attention import attention
+from transformer.search.engine import QUERIES_AT_ONCE, SearchEngine
 
 TEMPERATURE = 0.05
 

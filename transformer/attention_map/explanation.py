@@ -8,9 +8,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float, Int
 
+from transformer.attention_map.words import Word, encode_text, membership, text_words
 from transformer.data.sources import Text
 from transformer.data.tokenization import Split
-from transformer.evaluation.attention_map.words import Word, encode_text, membership, text_words
 from transformer.model.inspection import capture_attention
 from transformer.training.run import Run
 

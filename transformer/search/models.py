@@ -13,10 +13,10 @@ from transformer.config.errors import UsageError
 from transformer.config.load import load_config
 from transformer.data.pretrained import locate_weights, read_config, read_safetensors
 from transformer.data.tokenization import read_tokenizer
-from transformer.evaluation.retrieval.embedding import Embedder, EncoderEmbedder
 from transformer.model.encoder import Encoder
 from transformer.model.hugging_face import read_architecture, read_parameters
 from transformer.model.sentence_embedder import SentenceEmbedder
+from transformer.search.embedding import Embedder, EncoderEmbedder
 from transformer.training.devices import data_mesh, replicate, with_divisible_rows
 from transformer.training.run import Run, load_run
 

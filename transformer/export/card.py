@@ -9,7 +9,7 @@ import jax
 import yaml
 
 from transformer.config import schema
-from transformer.evaluation.export.markdown import block, bullets, code
+from transformer.export.markdown import block, bullets, code
 from transformer.training.run import Run
 
 LISTED = 50

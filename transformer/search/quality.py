@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int
 from sklearn.metrics import ndcg_score, recall_score
 
 from transformer.data.sources import Rows
-from transformer.evaluation.retrieval.embedding import Embedder
 from transformer.model.attention import attention_scores
+from transformer.search.embedding import Embedder
 
 QUERIES_AT_ONCE = 512
 DEPTHS = (10, 100)

@@ -26,7 +26,7 @@ ABOUT = 0.1
 """Step times that differ by less than this share are called about the same: medians on a shared machine tell no more."""
 
 
-def benchmark_sentences(figures: Figures) -> list[str]:
+def parallelism_sentences(figures: Figures) -> list[str]:
     """The summary of a benchmark of one machine, most important first; the format of `figures` is that of benchmark.json.
 
     A sentence is left out where its figures are missing. Which model is faster, where, and from how many processors on, is read from

@@ -3,7 +3,7 @@
 import pytest
 
 from transformer.config.errors import RunError, UsageError
-from transformer.evaluation.export.directory import write_directory
+from transformer.export.directory import write_directory
 
 
 def write(directory):

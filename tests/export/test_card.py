@@ -7,8 +7,8 @@ from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer.evaluation.export.card import hugging_face_card, stablehlo_card
-from transformer.evaluation.export.markdown import code
+from transformer.export.card import hugging_face_card, stablehlo_card
+from transformer.export.markdown import code
 
 BERT = {"norm_position": "post", "positions": "learned", "embedding_norm": True, "pooling": ["first"], "head": "tanh"}
 HEADINGS = ["# `made`", "## Use", "## Data", "## Training", "## Figures", "## Limits"]

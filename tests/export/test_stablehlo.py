@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 from jax import export
 
-from transformer.evaluation.export.stablehlo import export_program, export_stablehlo
+from transformer.export.stablehlo import export_program, export_stablehlo
 from transformer.model.hugging_face.paths import flat
 
 BERT = {"norm_position": "post", "positions": "learned", "embedding_norm": True, "pooling": ["first"], "head": "tanh"}

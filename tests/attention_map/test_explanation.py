@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from transformer.attention_map.explanation import attention_rollout, by_word, explain, weight_of_evidence
+from transformer.attention_map.page import decision_sentences, pack
+from transformer.attention_map.words import encode_text, membership, text_words
 from transformer.config import schema
 from transformer.data.tokenization import encode_texts, special_tokens, train_tokenizer
-from transformer.evaluation.attention_map.explanation import attention_rollout, by_word, explain, weight_of_evidence
-from transformer.evaluation.attention_map.page import decision_sentences, pack
-from transformer.evaluation.attention_map.words import encode_text, membership, text_words
 from transformer.training.devices import data_mesh
-from transformer.training.run import Run, initial_model
+from transformer.training.models import initial_model
+from transformer.training.run import Run
 
 TEXTS = ["Unbelievable whispering winds, again!", "the windows whisper", "石油价格上涨了 and oil rises", "don't stop", "🦆 ducks"]
 LENGTH = 48

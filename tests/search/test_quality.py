@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from tests.evaluation.retrieval.conftest import WORDS
-from transformer.evaluation.retrieval import quality
-from transformer.evaluation.retrieval.quality import bm25_scores, embedder_scores, retrieval_quality
+from tests.search.conftest import WORDS
+from transformer.search import quality
+from transformer.search.quality import bm25_scores, embedder_scores, retrieval_quality
 
 CLASSES = np.array([0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])
 
