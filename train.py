@@ -1,10 +1,11 @@
 """Train a text encoder from a config file: config in, run directory out."""
 
-import argparse
 import shlex
 import sys
 from pathlib import Path
 
+from transformer.config import schema
+from transformer.config.command_line import SettingsParser
 from transformer.config.errors import run_command
 from transformer.config.load import dump_config, load_config
 from transformer.host import make_allocation_cheap
@@ -12,9 +13,9 @@ from transformer.host import make_allocation_cheap
 
 def main() -> None:
     """Parse the command line, then train, or only show what would be trained."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = SettingsParser(description=__doc__)
     parser.add_argument("config", metavar="CONFIG.yaml", help="the experiment; configs/ has many")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change, such as model.layers=4")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="settings to change, such as model.layers=4")
     parser.add_argument("--run-dir", type=Path, help="where the run is kept; runs/NAME by default")
     parser.add_argument("--resume", choices=["auto", "require", "never"], default="auto", help="go on with a run that was stopped")
     parser.add_argument("--dry-run", action="store_true", help="load data and model and tell what training will take, then stop")
@@ -22,6 +23,10 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     config = load_config(arguments.config, arguments.overrides)
     if arguments.print_config:
+        if isinstance(config.model, schema.Transformer) and config.model.initialize_from is not None:
+            from transformer.training.initialization import complete_config
+
+            config = complete_config(config, lambda line: print(line, file=sys.stderr))
         print(dump_config(config), end="")
         return
     # JAX is imported only now, so that a mistake in the config is told at once.

@@ -1,11 +1,8 @@
 """The command: `python -m benchmarks [TABLE ...]`."""
 
 import argparse
-import datetime
 import json
 import os
-import platform
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -18,8 +15,7 @@ from benchmarks.first_step import measure_first_step
 from benchmarks.report import document, first_step_markdown, row_figures, table_markdown
 from benchmarks.rounds import ROOT, Worker, measure
 from benchmarks.tables import TABLES, TEXT_LENGTH, Row, Table
-from transformer.evaluation.machine import memory_bytes, processor
-from transformer.host import commit
+from transformer.evaluation.machine import provenance
 
 LIBRARIES = ["torch", "transformers", "jax", "jaxlib", "flax", "optax", "numpy", "pydantic", "jaxtyping"]
 NAMES = [*TABLES, "first-step"]
@@ -65,7 +61,7 @@ def _arguments() -> argparse.Namespace:
 
 def versions(python: str) -> dict[str, str | None]:
     """The versions of Python and of the libraries that an interpreter has."""
-    return json.loads(subprocess.run([python, "-c", PROBE], check=True, capture_output=True, text=True).stdout)  # type: ignore[no-any-return]
+    return json.loads(subprocess.run([python, "-c", PROBE], check=True, capture_output=True, text=True).stdout)
 
 
 def starts(
@@ -103,17 +99,10 @@ def main() -> None:
     parity = ROOT / ".venv-parity" / "bin" / "python"
     pythons = chosen.python or [sys.executable, *([str(parity)] if parity.exists() else [])]
     interpreters = {python: versions(python) for python in pythons}
+    head = provenance(libraries=False)
+    head["machine"]["load_average"] = os.getloadavg()[0]
     report: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit(),
-        "machine": {
-            "processor": processor(),
-            "cores": os.cpu_count(),
-            "memory_bytes": memory_bytes(),
-            "system": platform.platform(),
-            "load_average": os.getloadavg()[0],
-        },
+        **head,
         "interpreters": list(interpreters.values()),
         "rounds": chosen.rounds,
         "round_seconds": chosen.round_seconds,

@@ -79,7 +79,7 @@ def transformer(
     if split_state:
         graph, state = nnx.split((model, optimizer))
 
-        def functional_update(state: nnx.State, *batch: jax.Array) -> tuple[jax.Array, nnx.State]:
+        def functional_update(state: nnx.State[Any, Any], *batch: jax.Array) -> tuple[jax.Array, nnx.State[Any, Any]]:
             model, optimizer = nnx.merge(graph, state)
             loss = update(model, optimizer, *batch)
             return loss, nnx.state((model, optimizer))

@@ -10,7 +10,7 @@ from flax import nnx
 
 from benchmarks.work import CLASSES, LEARNING_RATE, WEIGHT_DECAY, Batch, Competitor, load_batches
 from transformer.config import schema
-from transformer.data.dataset import SpecialTokens
+from transformer.data.tokenization import SpecialTokens
 from transformer.model.build import build_classifier
 from transformer.training.objectives.classification import ClassificationObjective
 from transformer.training.step import Variation, initial_state, make_train_step
@@ -51,7 +51,9 @@ def lstm(*, width: int, layers: int, vocabulary: int, length: int, work: dict[st
 
 def competitor(model: schema.Model, vocabulary: int, length: int, work: dict[str, Any]) -> Competitor:
     """Training of a classifier with that encoder."""
-    built = build_classifier(model, vocabulary_size=vocabulary, classes=CLASSES, maximum_length=length, pairs=False, key=jax.random.key(0))
+    built: nnx.Module = build_classifier(
+        model, vocabulary_size=vocabulary, classes=CLASSES, maximum_length=length, pairs=False, key=jax.random.key(0)
+    )
     graph, parameters = nnx.split(built)
     optimizer = optax.adamw(1.0, weight_decay=WEIGHT_DECAY)
     batches = load_batches(work)

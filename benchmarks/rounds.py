@@ -27,7 +27,7 @@ class Worker(WorkerProcess):
 
         The answer has `seconds`, `loss` and `peak_bytes` (resident; None where the system does not tell).
         """
-        return self.ask(passes)  # type: ignore[no-any-return]
+        return self.ask(passes)
 
 
 @dataclass

@@ -23,14 +23,15 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from benchmarks.search_quality import DEPTHS, Quality, bm25_scores, classes, embedder_scores, retrieval_quality
 from transformer.config.load import load_config
 from transformer.data.sources import read_source
 from transformer.evaluation.machine import processor
+from transformer.evaluation.parallelism.process import turns
 from transformer.host import make_allocation_cheap
 from transformer.model.attention import attention_scores, attention_weights, weighted_sum
 from transformer.search.engine import attend, rank
 from transformer.search.models import open_model
-from transformer.search.quality import DEPTHS, Quality, bm25_scores, classes, embedder_scores, retrieval_quality
 from transformer.training.devices import set_up_jax
 
 SIZES = ((18_821, 64), (18_821, 384), (1_000_000, 384))
@@ -91,9 +92,8 @@ def measure(functions: dict[str, Callable[[np.ndarray], Any]], width: int, round
     for function in functions.values():
         for _ in range(3):
             function(queries[:1])
-    for number in range(rounds):
-        names = list(functions)
-        for name in names if number % 2 == 0 else names[::-1]:
+    for names in turns(rounds, list(functions)):
+        for name in names:
             end = time.perf_counter() + seconds
             while (start := time.perf_counter()) < end:
                 row = len(times[name]) % len(queries)

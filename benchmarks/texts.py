@@ -14,7 +14,8 @@ from benchmarks.tables import LENGTH_GROUPS, VOCABULARY
 from benchmarks.work import CLASSES, Batch, save_batches
 from transformer.config.load import load_config
 from transformer.data.batching import TrainingBatches, batch_shapes
-from transformer.data.dataset import Split, load_dataset
+from transformer.data.dataset import load_dataset
+from transformer.data.tokenization import Split
 
 
 def _grouped(batches: TrainingBatches, steps: int) -> list[Batch]:

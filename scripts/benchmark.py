@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from transformer.config.command_line import SettingsParser
 from transformer.config.errors import UsageError, run_command
 from transformer.config.load import dump_config, load_yaml_as
 from transformer.config.parallelism import ParallelismStudy
-from transformer.host import make_allocation_cheap
+from transformer.data.outputs import make_output_directory
+from transformer.host import make_allocation_cheap, write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT = "configs/benchmark/default.yaml"
@@ -31,7 +33,7 @@ examples:
 
 def main() -> None:
     """Run the study that the command line names."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = SettingsParser(description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="?", metavar="CONFIG.yaml", help=f"the study (default: {DEFAULT})")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change, such as lengths=[32,128]")
     parser.add_argument(
@@ -55,20 +57,19 @@ def main() -> None:
     study = load_yaml_as(ParallelismStudy, config, overrides)
     others = [_read(path) for path in arguments.others]
     directory = arguments.output or Path("runs") / f"benchmark-{study.name}"
-    _make(directory)
+    make_output_directory("--output", directory)
     # JAX is imported only now, so that a mistake on the command line is told at once; and it shall leave a GPU's memory to the workers.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     from transformer.evaluation.machine import provenance
     from transformer.evaluation.parallelism.study import run_study
-    from transformer.evaluation.report import parallelism_page, write_charts
-    from transformer.host import write_whole
+    from transformer.evaluation.report import parallelism_page, write_parallelism_charts
 
     head = {"kind": "benchmark", "name": study.name, **provenance()}
     figures = {**head, **run_study(study, head["machine"]["device"], lambda line: print(line, flush=True))}
     write_whole(directory / "config.yaml", dump_config(study))
     write_whole(directory / "benchmark.json", json.dumps(figures, indent=1, allow_nan=False) + "\n")
     write_whole(directory / "report.html", parallelism_page([figures, *others]))
-    write_charts([figures, *others], directory)
+    write_parallelism_charts([figures, *others], directory)
     print(f"written to {directory}/benchmark.json and {directory}/report.html")
 
 
@@ -81,16 +82,6 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(figures, dict) or figures.get("kind") != "benchmark":
         raise UsageError(f"--with {path}: it holds no benchmark; name a benchmark.json that this command wrote")
     return figures
-
-
-def _make(directory: Path) -> None:
-    """Raise UsageError now, not after minutes of work, where nothing can be written."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--output {directory}: {error.strerror}; name another directory") from error
-    if not os.access(directory, os.W_OK):
-        raise UsageError(f"--output {directory}: nothing may be written there; name another directory")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from transformer.config.command_line import SettingsParser
 from transformer.config.comparison import Comparison
-from transformer.config.errors import RunError, UsageError, run_command
+from transformer.config.errors import RunError, run_command
 from transformer.config.load import load_yaml_as
-from transformer.host import make_allocation_cheap
+from transformer.data.outputs import make_output_directory
+from transformer.host import make_allocation_cheap, write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,31 +34,27 @@ examples:
 
 def main() -> None:
     """Train, test, write the report, and print its summary."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = SettingsParser(description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", metavar="CONFIG.yaml", help="the comparison; configs/compare/ has them")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change, such as seeds=[0,1]")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="settings to change, such as seeds=[0,1]")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where runs and reports go; runs/compare-NAME by default")
     arguments = parser.parse_intermixed_args()
     comparison = load_yaml_as(Comparison, arguments.config, arguments.overrides)
     output = arguments.output or Path("runs") / f"compare-{comparison.name}"
     # JAX is imported only now, so that a mistake on the command line is told at once.
     from transformer.evaluation.comparison import load_rivals, run_comparison
-    from transformer.evaluation.report import comparison_page, write_charts
+    from transformer.evaluation.report import comparison_page, write_comparison_charts
     from transformer.evaluation.report.comparison_sentences import comparison_sentences
-    from transformer.host import write_whole
     from transformer.training.devices import set_up_jax
 
     set_up_jax()
     console = Console(markup=False, highlight=False)
     rivals = load_rivals(comparison, Path(arguments.config).parent)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--output {output}: {error.strerror}; name another directory") from error
+    make_output_directory("--output", output)
     figures = run_comparison(comparison, rivals, output, _train, console.print)
     write_whole(output / "report.json", json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     write_whole(output / "report.html", comparison_page(figures))
-    write_charts(figures, output)
+    write_comparison_charts(figures, output)
     for sentence in comparison_sentences(figures):
         console.print(sentence)
     console.print(f"\nreport: {output / 'report.html'}")

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from transformer.config.errors import UsageError, run_command
+from transformer.config.errors import run_command
+from transformer.data.outputs import check_output_file, write_output_file
 from transformer.host import make_allocation_cheap
 
 DESCRIPTION = """\
@@ -36,10 +36,9 @@ def main() -> None:
     parser.add_argument("--output", metavar="FILE.json", type=Path, help="write every figure here")
     arguments = parser.parse_args()
     if arguments.output:
-        _check_output(arguments.output)
+        check_output_file("--output", arguments.output)
     # JAX is imported only now, so that a mistake on the command line is told at once.
     from transformer.evaluation.evaluate import compare, evaluate, predict_split
-    from transformer.host import write_whole
     from transformer.training.devices import set_up_jax
 
     set_up_jax()
@@ -49,10 +48,8 @@ def main() -> None:
     if arguments.baseline:
         result["baseline"] = compare(prediction, predict_split(arguments.baseline, arguments.split, notes.print))
     if arguments.output:
-        try:
-            write_whole(arguments.output, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        except OSError as error:
-            raise UsageError(f"--output {arguments.output}: {error.strerror}; make room, or name another file") from error
+        figures = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        write_output_file("--output", arguments.output, figures)
     # A pipe has no width, and Rich would take 80 columns.
     _print_tables(result, Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 140))
 
@@ -129,14 +126,6 @@ def _confused_pairs_table(names: list[str], confusion: np.ndarray, most: int = 2
         if errors[true, predicted]:
             table.add_row(names[true], names[predicted], str(errors[true, predicted]))
     return table
-
-
-def _check_output(path: Path) -> None:
-    """Raise UsageError now, not after minutes of work, where the file cannot be written."""
-    if path.exists() and not path.is_file():
-        raise UsageError(f"--output {path} is not a regular file; name a file that may be written")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise UsageError(f"--output {path}: no directory {path.absolute().parent} that may be written to; make it, or name another")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from transformer.config.errors import run_command
+from transformer.export.directory import check_free, write_directory
 from transformer.host import make_allocation_cheap
 
 DESCRIPTION = """\
@@ -35,15 +36,14 @@ def main() -> None:
     parser.add_argument("out", metavar="OUT", type=Path, help="directory to write")
     parser.add_argument("--format", choices=("huggingface", "stablehlo"), required=True, help="what to write")
     arguments = parser.parse_args()
+    check_free(arguments.out)
     # Nothing is computed here, so an accelerator stays free; and a program that is traced on a GPU could hold kernels that only it has.
     os.environ["JAX_PLATFORMS"] = "cpu"
     # JAX is imported only now, so that a mistake on the command line is told at once.
-    from transformer.export.directory import check_free, write_directory
     from transformer.export.hugging_face import export_hugging_face
     from transformer.export.stablehlo import export_stablehlo
     from transformer.training.run import load_run
 
-    check_free(arguments.out)
     run = load_run(arguments.run)
     export = {"huggingface": export_hugging_face, "stablehlo": export_stablehlo}[arguments.format]
     write_directory(arguments.out, lambda directory: export(run, directory, arguments.out.resolve().name))

@@ -3,18 +3,17 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from transformer.config.errors import UsageError, run_command
-from transformer.data.lines import decoded, open_standard_streams, read_lines
+from transformer.config.errors import run_command
+from transformer.data.lines import answer_standard_input, open_standard_streams, parse_text
+from transformer.data.sources import Text
 from transformer.host import make_allocation_cheap
 
 BATCH = 1024
 """Most texts predicted before their lines are written; enough of them that each length has full batches."""
-
-Text = str | tuple[str, str]
 
 DESCRIPTION = """\
 Label texts with a trained run. Texts come from the command line, or one a line from standard input (UTF-8; an empty line is an empty
@@ -48,7 +47,8 @@ def main() -> None:
 
     set_up_jax()
     run = load_run(arguments.run)
-    maximum_length, pairs = run.config.data.maximum_length, len(run.config.data.text) == 2
+    maximum_length = run.config.data.maximum_length
+    parse = partial(parse_text, pairs=len(run.config.data.text) == 2)
     # Texts of any length may come, and shapes that do not depend on them are compiled once.
     predictor = run.predictor(np.arange(1, maximum_length + 1))
 
@@ -62,42 +62,9 @@ def main() -> None:
         sys.stdout.flush()
 
     if arguments.texts:
-        answer([_parse(text, f"text {row}", pairs) for row, text in enumerate(arguments.texts, start=1)])
-        return
-    if sys.stdin.isatty():
-        sys.stderr.write("Type a text a line; Ctrl-D ends.\n")
-    for row, lines in read_lines(sys.stdin.buffer, BATCH):  # type: ignore[arg-type]  # it is one that is buffered
-        _answer_lines(lines, row, pairs, answer)
-
-
-def _answer_lines(lines: list[bytes], first_row: int, pairs: bool, answer: Callable[[list[Text]], None]) -> None:
-    texts = []
-    try:
-        for row, line in enumerate(lines, start=first_row):
-            where = f"line {row} of standard input"
-            texts.append(_parse(decoded(line, where), where, pairs))
-    finally:
-        if texts:  # the lines before a bad one are answered
-            answer(texts)
-
-
-def _parse(text: str, where: str, pairs: bool) -> Text:
-    """Return the text, or the two texts of a JSON list; raise UsageError where they cannot be read."""
-    texts = [text]
-    if pairs:
-        try:
-            texts = json.loads(text)
-        except (ValueError, RecursionError):
-            texts = []
-        if not (isinstance(texts, list) and len(texts) == 2 and all(isinstance(part, str) for part in texts)):
-            raise UsageError(
-                f'{where} is not a pair, and this run was trained on pairs; write a JSON list of two strings: ["first", "second"]'
-            )
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError as error:
-        raise UsageError(f"{where} is not UTF-8, or escapes half of a surrogate pair; convert it, or drop it") from error
-    return (texts[0], texts[1]) if pairs else text
+        answer([parse(text, f"text {row}") for row, text in enumerate(arguments.texts, start=1)])
+    else:
+        answer_standard_input("text", BATCH, parse, answer)
 
 
 if __name__ == "__main__":

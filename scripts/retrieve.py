@@ -3,16 +3,15 @@
 import argparse
 import io
 import json
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from transformer.config.errors import UsageError, run_command
-from transformer.data.lines import decoded, open_standard_streams, read_lines
+from transformer.data.lines import answer_standard_input, check_unicode, open_standard_streams
+from transformer.data.outputs import check_output_file, write_output_file
 from transformer.host import make_allocation_cheap
 
 BATCH = 256
@@ -60,9 +59,9 @@ def main() -> None:
     parser.add_argument("--sums", metavar="FILE.npy", type=Path, help="write the weighted sums here, a row a query, float32")
     arguments = parser.parse_args()
     open_standard_streams(reading=arguments.query is None)
-    query = None if arguments.query is None else _checked(arguments.query, "--query")
-    if arguments.sums and not os.access(arguments.sums.absolute().parent, os.W_OK):
-        raise UsageError(f"--sums {arguments.sums}: no directory {arguments.sums.absolute().parent} that may be written to; name another")
+    query = None if arguments.query is None else _parse_query(arguments.query, "--query")
+    if arguments.sums:
+        check_output_file("--sums", arguments.sums)
     if not arguments.documents.is_file():
         raise UsageError(f"there is no file {arguments.documents}; name a JSON lines file with --documents")
     # JAX is imported only now, so that a mistake on the command line is told at once.
@@ -95,34 +94,19 @@ def main() -> None:
             sums.append(answers.sums)
 
     if query is None:
-        _answer_standard_input(answer)
+        answer_standard_input("query", BATCH, _parse_query, answer)
     else:
         answer([query])
     if arguments.sums:
-        _write_sums(arguments.sums, np.concatenate(sums))
+        content = io.BytesIO()
+        np.save(content, np.concatenate(sums))
+        write_output_file("--sums", arguments.sums, content.getvalue())
 
 
-def _answer_standard_input(answer: Callable[[list[str]], None]) -> None:
-    if sys.stdin.isatty():
-        sys.stderr.write("Type a query a line; Ctrl-D ends.\n")
-    for first, lines in read_lines(sys.stdin.buffer, BATCH):  # type: ignore[arg-type]  # it is one that is buffered
-        queries: list[str] = []
-        try:
-            for row, line in enumerate(lines, start=first):
-                where = f"line {row} of standard input"
-                queries.append(_checked(decoded(line, where), where))
-        finally:
-            if queries:  # the lines before a bad one are answered
-                answer(queries)
-
-
-def _checked(query: str, where: str) -> str:
+def _parse_query(query: str, where: str) -> str:
     if not query.strip():
         raise UsageError(f"{where} is empty; write what is searched for")
-    try:
-        query.encode()
-    except UnicodeEncodeError as error:
-        raise UsageError(f"{where} is not UTF-8; convert it") from error
+    check_unicode(query, where)
     return query
 
 
@@ -133,17 +117,6 @@ def _named(document: Any, **figures: float) -> dict[str, Any]:
 def _rounded(value: float) -> float:
     # Six digits are what float32 holds.
     return float(f"{value:.6g}")
-
-
-def _write_sums(path: Path, sums: np.ndarray) -> None:
-    from transformer.host import write_whole
-
-    content = io.BytesIO()
-    np.save(content, sums)
-    try:
-        write_whole(path, content.getvalue())
-    except OSError as error:
-        raise UsageError(f"--sums {path}: {error.strerror}; make room, or name another file") from error
 
 
 def _positive(text: str) -> int:

@@ -1,10 +1,11 @@
-"""Documents for readers: snippets run, links lead somewhere, pictures are pictures, and both READMEs say the same."""
+"""Documents for readers: snippets run, links and commands lead somewhere, pictures are pictures, and both READMEs say the same."""
 
 import contextlib
 import io
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,43 @@ def test_links_lead_to_files_that_exist_and_hold_what_they_name(document: Path) 
             if not re.search(defined, file.read_text(encoding="utf-8"), re.MULTILINE):
                 missing.append(f"{target} defines no {word[1]}")
     assert not missing
+
+
+def named(text: str) -> Iterator[tuple[str, bool]]:
+    """What a text has a reader type or open, and whether it is there. Words in capitals stand for names of the reader's choice."""
+    for path in re.findall(r"(?<![\w/])(?:configs|scripts|benchmarks)/[\w/]+\.(?:yaml|py)\b", text):
+        yield path, any(ROOT.glob(re.sub(r"\b[A-Z]+\b", "*", path)))
+    for module in re.findall(r"-m (benchmarks(?:\.\w+)*)", text):
+        path = ROOT / module.replace(".", "/")
+        yield module, path.with_suffix(".py").exists() or (path / "__main__.py").exists()
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    for target in re.findall(r"(?:`|^#? {2,})make ([a-z-]+)", text, re.MULTILINE):
+        yield f"make {target}", target in targets
+
+
+@pytest.mark.parametrize(
+    "document", [*DOCUMENTS, *sorted((ROOT / "configs").rglob("*.yaml"))], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_configs_scripts_benchmarks_and_targets_that_are_named_exist(document: Path) -> None:
+    assert [name for name, exists in named(document.read_text(encoding="utf-8")) if not exists] == []
+
+
+def test_a_name_of_what_is_not_there_is_seen() -> None:
+    text = """
+    make tea
+    `make train` and make no mistake; [a config](configs/quickstart.yaml), configs/SET/transformer.yaml, configs/SET/dragon.yaml
+    .venv/bin/python scripts/predict.py x && python scripts/predicted.py && python -m benchmarks.search, python -m benchmarks,
+    python -m benchmarks.quick."""
+    assert [name for name, exists in named(text) if exists] == [
+        "configs/quickstart.yaml",
+        "configs/SET/transformer.yaml",
+        "scripts/predict.py",
+        "benchmarks.search",
+        "benchmarks",
+        "make train",
+    ]
+    missing = [name for name, exists in named(text) if not exists]
+    assert missing == ["configs/SET/dragon.yaml", "scripts/predicted.py", "benchmarks.quick", "make tea"]
 
 
 @pytest.mark.parametrize("picture", sorted((ROOT / "docs" / "pictures").glob("*.svg")), ids=lambda path: path.name)

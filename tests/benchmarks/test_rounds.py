@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.report import row_figures, table_markdown
-from benchmarks.rounds import Measured, Worker, WorkerError, measure, speed_ratio, turns
+from benchmarks.rounds import Measured, Worker, WorkerError, measure, speed_ratio
 
 FAKE = """
 import time
@@ -54,14 +54,6 @@ def test_a_ratio_is_taken_within_a_round() -> None:
     # The machine is four times as slow in the last round: of both, so it does not show.
     ratio = speed_ratio([1.0, 1.2, 4.0], [0.5, 0.4, 2.0])
     assert (ratio.median, ratio.low, ratio.high) == pytest.approx((2.0, 2.0, 3.0))
-
-
-def test_everyone_has_a_turn_in_every_round_and_nobody_is_always_first() -> None:
-    names = ["a", "b", "c"]
-    rounds = turns(4, names)
-    assert all(sorted(order) == names for order in rounds)
-    places = {name: sum(order.index(name) for order in rounds) for name in names}
-    assert set(places.values()) == {4}
 
 
 def test_competitors_take_turns_and_never_work_together(fake: Callable[..., Worker], tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_the_batch_is_always_the_same_and_survives_the_disk(tmp_path: Path) -> N
     assert ((made[0].tokens != 0) == made[0].mask).all()
 
 
-def testrandom_order_pads_every_text_once_to_the_batch_s_longest() -> None:
+def test_random_order_pads_every_text_once_to_the_longest_of_its_batch() -> None:
     lengths = np.array([3, 1, 5, 2, 4])
     offsets = np.concatenate([[0], lengths.cumsum()])
     split = Split(np.arange(1, 16), offsets, np.arange(5))

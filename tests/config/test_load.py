@@ -167,6 +167,7 @@ def test_the_last_override_holds(written: Write) -> None:
         ("=3", "override =3: an override is written key=value"),
         ("model..layers=3", "an override is written key=value"),
         ("data.text=[a", "override data.text=[a: not valid YAML"),
+        ("data.source.train=[{path:", "; an override that holds spaces is put in quotes"),
         ("data.text.0=a", "override data.text.0=a: data.text should be a list, not a section"),
         ("model.layers.x=3", "model.layers should be a whole number, not a section"),
     ],
@@ -182,6 +183,26 @@ def test_a_wrong_override_is_named_and_not_a_line(written: Write, override: str,
         ("data.source.test=[{path: 3}]", "data.source.test[0].path should be text, not 3; put it in quotes"),
         ("data.source.test=[{label: x}]", "data.source.test[0].path is missing: Local path"),
         ("model={width: x}", "model.width should be a whole number, not 'x'"),
+        ("data.source.train=x.csv", "data.source.train should be a list, not 'x.csv'; write [{path: x.csv}]"),
+        (
+            "data.source.train=[x.csv]",
+            "data.source.train[0] should be a section with keys of its own, not 'x.csv'; write {path: x.csv}",
+        ),
+        (
+            "data.source.train[0].path=x.csv",
+            "unknown key data.source.train[0]; a list is overridden whole: 'data.source.train=[{path: x.csv}]'",
+        ),
+        ("data.source.test[1]=x.csv", "unknown key data.source.test[1]; a list is overridden whole: 'data.source.test=[{path: x.csv}]'"),
+        ("data.source.columns[0]=x", "unknown key data.source.columns[0]; a list is overridden whole: 'data.source.columns=[x]'"),
+        ("data.source.test=", "data.source.test should be a list, not null; write []"),
+        ("data.text=null", "data.text should be a list, not null"),
+        ("model=null", "model should be a section with keys of its own, not null"),
+        (
+            "objective=contrastive",
+            "objective should be a section with keys of its own, not 'contrastive'; write objective.kind=contrastive",
+        ),
+        ("model=lstm", "model should be a section with keys of its own, not 'lstm'; write model.kind=lstm"),
+        ("schedule=linear", "schedule should be a section with keys of its own, not 'linear'; write schedule.kind=linear"),
         ("extends=other.yaml", "extends belongs in a config file, not in an override; "),
     ],
 )
@@ -220,8 +241,8 @@ def test_a_line_is_still_blamed_where_its_value_holds(written: Write) -> None:
         ("schedule: {decay_fraction: 0}", "schedule.decay_fraction should be above 0.0, not 0"),
         ("schedule: {decay_fraction: 2}", "schedule.decay_fraction should be at most 1.0, not 2"),
         ("schedule: 3", "schedule should be a section with keys of its own, not 3"),
-        ("schedule:", "schedule should be a section with keys of its own, not empty"),
-        ("optimizer:", "optimizer should be a section with keys of its own, not empty"),
+        ("schedule:", "schedule should be a section with keys of its own, not null"),
+        ("optimizer:", "optimizer should be a section with keys of its own, not null"),
         ("tokenizer: {lowercase: yes}", "tokenizer.lowercase should be true or false, not 'yes'"),
         ("tokenizer: {vocabulary_size: 4}", "tokenizer.vocabulary_size should be at least 8, not 4"),
         ("tokenizer: {kind: file}", "tokenizer.path is missing: A `tokenizer.json`"),
@@ -270,6 +291,9 @@ def test_objectives_that_do_not_fit_the_rest(written: Write) -> None:
     assert needs_classes.format("contrastive") in message(path, "objective.kind=contrastive", "training.metric=macro_f1")
     assert "not one of kind lstm; set model.kind=transformer" in message(path, masked, "model={kind: lstm}")
     assert "one text a row, not a pair; set data.text=[a]" in message(path, masked, "data.text=[a, b]")
+    in_pieces = message(path, "objective.kind=contrastive", "training.accumulation=2")
+    assert "objective.kind=contrastive would tell each text from those of its piece of the batch only" in in_pieces
+    assert "set training.accumulation=1, and a smaller batching.tokens" in in_pieces
 
 
 def test_every_mistake_is_reported_at_once(written: Write) -> None:

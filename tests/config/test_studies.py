@@ -8,7 +8,7 @@ from transformer.config.comparison import Comparison
 from transformer.config.errors import UsageError
 from transformer.config.load import load_yaml_as
 from transformer.config.parallelism import ParallelismStudy
-from transformer.config.schema import Section
+from transformer.config.schema import Config, Section
 from transformer.config.sections import dotted_keys
 
 COMPARISON = """\
@@ -36,6 +36,9 @@ models:
 """
 
 
+TRAINING = "name: tiny\ndata: {source: {kind: files, train: [{path: train.csv}]}}\nmodel: {width: 8}\ntraining: {epochs: 1}\n"
+
+
 @pytest.fixture
 def message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
@@ -60,6 +63,10 @@ def message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         ("  lstm:\n    config:", "  config:\n    confg:", "study.yaml:8: unknown key rivals.config.confg; did you mean config?"),
         ("name: tiny", "config: x.yaml", "study.yaml:1: unknown key config; did you mean rivals.NAME.config?"),
         ("name: tiny", "name: tiny\nrival: {}", "study.yaml:2: unknown key rival; did you mean rivals?"),
+        ("  lstm:", "  my rival:", "study.yaml:7: rivals.my rival: a rival's name is that of a directory too: "),
+        ("  lstm:", "  my rival:", "; write my_rival"),
+        ("  lstm:", "  a/lstm:", "study.yaml:7: rivals.a/lstm: a rival's name is that of a directory too: "),
+        ("  lstm:", "  ..:", "study.yaml:7: rivals...: a rival's name is that of a directory too: "),
     ],
 )
 def test_mistakes_in_a_comparison(message, line: str, replacement: str, expected: str) -> None:
@@ -91,6 +98,23 @@ def test_mistakes_in_a_comparison_on_the_command_line(message, override: str, ex
     assert expected in text
 
 
+@pytest.mark.parametrize(
+    ("root", "text", "expected"),
+    [
+        (Comparison, TRAINING, "a training config, which train.py takes; a comparison config has rivals:, see configs/compare/"),
+        (ParallelismStudy, TRAINING, "a training config, which train.py takes; a benchmark config has models:, see configs/benchmark/"),
+        (Config, COMPARISON, "a comparison config, which scripts/compare.py takes; a training config has data:, see configs/"),
+        (Config, BENCHMARK, "a benchmark config, which scripts/benchmark.py takes; a training config has data:, see configs/"),
+    ],
+)
+def test_a_config_of_another_program_is_told_in_one_line(message, root: type[Section], text: str, expected: str) -> None:
+    assert message(root, text) == f"study.yaml is {expected}"
+
+
+def test_a_key_of_another_program_is_a_key_like_any_other_beside_ones_own(message) -> None:
+    assert message(Config, TRAINING + "rivals: {}\n").startswith("study.yaml:5: unknown key rivals; valid are ")
+
+
 def test_a_comparison_of_nothing(message) -> None:
     expected = "study.yaml:2: rivals is empty; it should have at least 1 section, under a name of your own"
     assert message(Comparison, "name: tiny\nrivals: {}\n") == expected
@@ -102,6 +126,16 @@ def test_a_comparison_of_nothing(message) -> None:
         ("hidden: 8", "hiden: 8", "study.yaml:8: unknown key models[1].encoder.hiden; did you mean hidden?"),
         ("kind: lstm, ", "", "study.yaml:8: models[1].encoder.kind is missing; it should be one of transformer, rnn"),
         ("encoder: {kind: lstm", "encodr: {kind: lstm", "study.yaml:8: unknown key models[1].encodr; did you mean encoder?"),
+        (
+            "encoder: {kind: lstm, hidden: 8}",
+            "encoder: lstm",
+            "models[1].encoder should be a section with keys of its own, not 'lstm'; write {kind: lstm}",
+        ),
+        (
+            "  - name: lstm\n    family: recurrence\n    encoder: {kind: lstm, hidden: 8}",
+            "  - lstm",
+            "write {name: ..., family: ..., encoder: ...}",
+        ),
         ("name: tiny", "encoder: {}", "study.yaml:1: unknown key encoder; did you mean models[0].encoder?"),
     ],
 )

@@ -19,7 +19,8 @@ from transformer.config.errors import UsageError
 from transformer.config.schema import Config, Contrastive, MaskedLanguageModel
 from transformer.data import dataset as module
 from transformer.data import packages
-from transformer.data.dataset import Dataset, Split, encode_texts, load_dataset
+from transformer.data.dataset import Dataset, load_dataset
+from transformer.data.tokenization import Split, encode_texts
 
 TEXTS = [f"{'good' if number % 2 else 'bad'} text of number {number} {'and so on ' * (number % 5)}" for number in range(60)]
 LABELS = ["pos" if number % 2 else "neg" for number in range(60)]
@@ -271,7 +272,7 @@ def test_rows_come_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert dataset.test_rows_in_train == 10
     with pytest.raises(UsageError, match="no split 'dev'; it has train, test"):
         load_dataset(config(source | {"validation": "dev"}))
-    with pytest.raises(UsageError, match="split 'train' of somebody/texts has no column 'klass'; its columns are text, label"):
+    with pytest.raises(UsageError, match="split 'train' of somebody/texts has no column 'klass'; its columns are 'text', 'label'"):
         load_dataset(config(source, label="klass"))
 
 
@@ -312,11 +313,15 @@ def test_no_network_for_the_hub_is_said() -> None:
         ({"train": [{"path": "{}/none/train.csv"}]}, {}, r"there is no directory .*none"),
         ({"train": [{"path": "memory://none.csv"}]}, {}, r"there is no file memory://none\.csv"),
         ({"train": [{"path": "nothing://x.csv"}]}, {}, r"cannot read nothing://x\.csv"),
-        ({}, {"text": ["body"]}, r"train\.csv has no column 'body'; its columns are text, label"),
+        ({}, {"text": ["body"]}, r"train\.csv has no column 'body'; its columns are 'text', 'label'"),
         ({}, {"label": "klass"}, r"train\.csv has no column 'klass'"),
         ({}, {"label": None}, r"train\.csv has no label: set data\.label"),
         ({}, {"label_threshold": 0.5}, r"row 1 of .*train\.csv has the label 'neg', which is no number"),
         ({"test": [{"path": "{}/empty.csv"}]}, {}, "split test is empty"),
+        ({"test": [{"path": "{}/texts.csv"}]}, {}, r"columns are 'text'; a test file needs labels, .*scripts/predict\.py"),
+        ({"validation": [{"path": "{}/texts.csv"}]}, {}, "columns are 'text'; a validation file needs labels, "),
+        ({"test": [{"path": "{}/labels.csv"}]}, {}, r"no column 'text'; its columns are 'label'; set data\.text and data\.label"),
+        ({"train": [{"path": "{}/texts.csv"}]}, {}, r"no column 'label'; its columns are 'text'; set data\.text and data\.label"),
         ({"train": [{"path": "{}/single.csv"}]}, {}, "one example alone in class 'c'"),
         ({"train": [{"path": "{}/unlabelled.csv"}]}, {}, r"row 3 of .*unlabelled\.csv has no label in column 'label'"),
         ({"train": [{"path": "{}/bytes.csv"}]}, {}, r"row 2 of .*bytes\.csv is not valid text"),
@@ -326,6 +331,8 @@ def test_bad_data_is_refused_by_name_and_nothing_is_written(
     files: dict[str, object], tmp_path: Path, cache: Path, change: dict[str, object], data: dict[str, object], message: str
 ) -> None:
     write_csv(tmp_path / "empty.csv", [], [])
+    (tmp_path / "texts.csv").write_text("text\nfine\n")
+    (tmp_path / "labels.csv").write_text("label\na\n")
     write_csv(tmp_path / "single.csv", ["x", "y", "z", "u", "v"], ["a", "a", "b", "b", "c"])
     write_csv(tmp_path / "unlabelled.csv", ["x", "", "y"], ["a", "", ""])
     (tmp_path / "bytes.csv").write_bytes(b"text,label\nfine,a\n\xff\xfe,b\n")

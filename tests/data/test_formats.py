@@ -42,7 +42,7 @@ def test_a_text_file_has_a_row_a_line() -> None:
 
 def test_a_document_is_one_row() -> None:
     assert rows("\ufeffone\r\n\ntwo\n", "x.txt", ["text"], format="document") == [("one\r\n\ntwo\n",)]
-    with pytest.raises(UsageError, match="no column 'body'; its columns are text"):
+    with pytest.raises(UsageError, match="no column 'body'; its columns are 'text'"):
         rows("one", "x.txt", ["body"], format="document")
 
 
@@ -109,6 +109,20 @@ def test_a_name_that_two_columns_of_parquet_share_is_refused_where_it_is_read() 
     assert rows(content.getvalue(), "x.parquet", ["label"]) == [(1,)]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "UTF8", "utf_8", "U8"])
+def test_a_byte_order_mark_is_no_part_of_a_name_whatever_utf_8_is_called(encoding: str) -> None:
+    assert rows("\ufefftext\none\n", "x.csv", ["text"], encoding=encoding) == [("one",)]
+
+
+def test_a_column_whose_name_holds_a_separator_may_be_wanted() -> None:
+    assert rows("a;b\none\n", "x.csv", ["a;b"]) == [("one",)]
+
+
+def test_what_cannot_be_seen_in_a_columns_name_is_shown() -> None:
+    with pytest.raises(UsageError, match=r"its columns are ' text', 'la\\u200bbel'"):
+        rows(" text,la\u200bbel\n", "x.csv", ["text"])
+
+
 def test_the_encoding_is_the_configs() -> None:
     assert rows("text\ncafé\n".encode("latin-1"), "x.csv", ["text"], encoding="latin-1") == [("café",)]
     with pytest.raises(UsageError, match=r"data\.source\.encoding=klingon"):
@@ -135,13 +149,17 @@ def test_a_field_may_have_megabytes() -> None:
         ("text,label\none,a\ntwo\n", "x.csv", r"row 2 \(line 3\) of x.csv has 1 fields, but there are 2 columns: text, label"),
         ("text,label\none,a\nan,unquoted,comma\n", "x.csv", r"row 2 \(line 3\) of x.csv has 3 fields"),
         ('text,label\none,a\n"never closed,b\n', "x.csv", r"row 2 \(line 3\) of x.csv cannot be read"),
-        ("text,klass\none,a\n", "x.csv", r"x.csv has no column 'label'; its columns are text, klass"),
-        ("", "x.csv", r"x.csv has no column 'text'"),
+        ("text,klass\none,a\n", "x.csv", r"x.csv has no column 'label'; its columns are 'text', 'klass'; set data.text and data.label"),
+        ("", "x.csv", r"^x.csv is empty; the first line should name the columns, among them 'text', 'label'"),
+        ("\ntext,label\none,a\n", "x.csv", r"^the first line of x.csv is empty"),
+        ("text;label\none;a\n", "x.csv", r"x.csv is not separated by commas: its first line is 'text;label'; save it with commas"),
+        ("text\tlabel\none\ta\n", "x.csv", r"x.csv is not separated by commas: .*; set data\.source\.format=tsv"),
+        ("text,label\none,a\n", "x.tsv", r"x.tsv is not separated by tabs: its first line is 'text,label'; set data\.source\.format=csv"),
         ('{"text": "one", "label": "a"}\nno json\n', "x.jsonl", r"row 2 of x.jsonl is not JSON"),
-        ('{"text": "one"}\n', "x.jsonl", r"row 1 of x.jsonl has no column 'label'; its columns are text"),
+        ('{"text": "one"}\n', "x.jsonl", r"row 1 of x.jsonl has no column 'label'; its columns are 'text'"),
         ("[1]\n", "x.jsonl", r"row 1 of x.jsonl is not a JSON object"),
         ("no parquet", "x.parquet", r"x.parquet cannot be read as parquet"),
-        ("one\n", "x.txt", r"x.txt has no column 'label'; its columns are text"),
+        ("one\n", "x.txt", r"x.txt has no column 'label'; its columns are 'text'"),
         ("one\n", "x.doc", r"cannot tell the format of x.doc.*data\.source\.format"),
     ],
 )

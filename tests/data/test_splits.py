@@ -58,6 +58,14 @@ def test_test_then_validation_are_split_off_where_missing() -> None:
     assert len(notes) == 2
 
 
+def test_a_class_of_which_test_left_one_example_is_told_so() -> None:
+    rows = Rows([f"text {number}" for number in range(12)], ["a", "b"] * 6)
+    with pytest.raises(UsageError, match=r"validation .* class 'a', 'b'.*; before, data\.test_fraction=0\.999 took 10 of 12 rows for test"):
+        complete_splits(Source({"train": rows}), data(test_fraction=0.999))
+    with pytest.raises(UsageError, match=r"or data\.label_threshold for numbers$"):
+        complete_splits(Source({"train": Rows(["x", "y", "z"], ["a", "a", "b"])}), data(test_fraction=0.5))
+
+
 def test_splits_of_the_source_stay_as_they_are() -> None:
     given_splits = {name: Rows([f"{name} {number}" for number in range(4)], ["a", "b"] * 2) for name in ("train", "validation", "test")}
     splits, _, notes = complete_splits(Source(given_splits), data(test_fraction=0.5))

@@ -118,3 +118,13 @@ def test_a_model_trained_once_is_its_own_mean() -> None:
     measured = paired_bootstrap_of_means(three, one)
     assert measured["difference"] == pytest.approx(three.mean() - one.mean())
     assert measured == pytest.approx(paired_bootstrap_of_means(three, np.repeat(one, 3, axis=0)))
+
+
+def test_with_one_training_each_the_bootstrap_is_the_paired_one() -> None:
+    generator = np.random.default_rng(0)
+    labels, one, other = (generator.integers(0, 2, 400) for _ in range(3))
+    of_means = paired_bootstrap_of_means((one == labels)[None], (other == labels)[None])
+    pairwise = paired_bootstrap(labels, one, other, 2)["accuracy"]
+    assert of_means["difference"] == pytest.approx(pairwise["difference"])
+    assert of_means["low"] == pytest.approx(pairwise["low"], abs=0.01)
+    assert of_means["high"] == pytest.approx(pairwise["high"], abs=0.01)

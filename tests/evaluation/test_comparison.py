@@ -1,6 +1,7 @@
 """A comparison's trainings: fair, chosen on validation, tested once, and never repeated."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,9 +11,12 @@ from pydantic import ValidationError
 from transformer.config.comparison import Comparison
 from transformer.config.errors import UsageError
 from transformer.config.load import dump_config, load_config
-from transformer.evaluation import comparison as module
-from transformer.evaluation.bootstrap import paired_bootstrap, paired_bootstrap_of_means
-from transformer.evaluation.comparison import FLOOR, Training, check_sizes, interval, load_rivals, run_comparison
+from transformer.data.dataset import load_dataset
+from transformer.evaluation import comparison_trainings as module
+from transformer.evaluation.bag_of_words import bag_of_words
+from transformer.evaluation.comparison import load_rivals, run_comparison
+from transformer.evaluation.comparison_figures import FLOOR
+from transformer.evaluation.comparison_trainings import Training
 from transformer.evaluation.metrics import scores
 from transformer.training.loop import train as train_here
 
@@ -46,6 +50,17 @@ def directory(tmp_path_factory):
 def comparison(**changes):
     rivals = {name: {"config": f"{name}.yaml", "family": "attention", "description": name} for name in ("transformer", "rnn")}
     return Comparison.model_validate({"name": "tiny", "rivals": rivals, "learning_rates": [1e-3, 1e-1], "seeds": [0, 1], **changes})
+
+
+def test_the_floor_gives_a_class_without_a_training_row_no_probability(directory):
+    """A hub's data set names classes of which it may have no row; scikit-learn's model has no column for them."""
+    config = load_config(directory / "rnn.yaml")
+    dataset = load_dataset(config)
+    known = bag_of_words(config, dataset, lambda _: None)[1]
+    splits = {name: replace(getattr(dataset, name), labels=2 * getattr(dataset, name).labels) for name in ("train", "validation", "test")}
+    figures, wider = bag_of_words(config, replace(dataset, labels=["n", "neither", "s"], **splits), lambda _: None)
+    np.testing.assert_array_equal(wider, np.insert(known, 1, 0.0, axis=1))
+    assert figures["test"]["accuracy"] > 0.9
 
 
 @pytest.mark.parametrize(("key", "values", "once"), [("seeds", [0, 1, 0], r"\[0, 1\]"), ("learning_rates", [0.1, 0.1], r"\[0\.1\]")])
@@ -96,9 +111,15 @@ def test_rivals_that_would_not_be_equal_are_named(directory):
         (directory / "other.yaml").write_text(json.dumps({"extends": "rnn.yaml", section: {key: value}}))
         with pytest.raises(UsageError, match=rf"rnn and other differ in {section}\.{key}"):
             load_rivals(comparison(rivals=rivals), directory)
-    with pytest.raises(UsageError, match=r"large has 106 .* small 100"):
-        check_sizes({"small": 100, "large": 106})
-    check_sizes({"small": 100, "large": 105})
+
+
+def test_rivals_of_unequal_size_are_named_before_any_training(directory, tmp_path):
+    (directory / "other.yaml").write_text(json.dumps({"extends": "rnn.yaml", "model": {"hidden": 22}}))
+    settings = comparison(
+        rivals={name: {"config": f"{name}.yaml", "family": "recurrence", "description": name} for name in ("rnn", "other")}
+    )
+    with pytest.raises(UsageError, match=r"other has [\d,]+ parameters .* rnn has .* within 5%, by model\.hidden"):
+        run_comparison(settings, load_rivals(settings, directory), tmp_path, lambda *_: pytest.fail("trained"), lambda _: None)
 
 
 @pytest.mark.parametrize(
@@ -129,31 +150,6 @@ def test_predictions_that_a_kill_cut_short_are_made_again(directory, tmp_path, m
     for _ in range(2):  # made, then read
         np.testing.assert_array_equal(training.test_predictions(print), probabilities)
     assert [path.name for path in tmp_path.iterdir()] == ["test_probabilities.npy"]
-
-
-def test_the_interval_is_that_of_the_table():
-    # Student's t with 2 degrees of freedom: 4.303 (any table); standard error of 0.4, 0.5, 0.6 is 0.1 / sqrt(3).
-    found = interval([0.4, 0.5, 0.6])
-    assert found["mean"] == 0.5
-    assert found["high"] - 0.5 == pytest.approx(0.1 * 4.303 / 3**0.5, rel=1e-3)
-    assert found["low"] == pytest.approx(1 - found["high"])
-    assert interval([0.5]) == {"mean": 0.5, "low": None, "high": None}
-
-
-@pytest.mark.parametrize("values", [[0.97, 0.985], [0.03, 0.015]])
-def test_an_interval_of_shares_holds_shares(values):
-    found = interval(values)
-    assert 0 <= found["low"] < found["mean"] < found["high"] <= 1
-
-
-def test_with_one_training_each_the_bootstrap_is_the_paired_one():
-    generator = np.random.default_rng(0)
-    labels, one, other = (generator.integers(0, 2, 400) for _ in range(3))
-    of_means = paired_bootstrap_of_means((one == labels)[None], (other == labels)[None])
-    pairwise = paired_bootstrap(labels, one, other, 2)["accuracy"]
-    assert of_means["difference"] == pytest.approx(pairwise["difference"])
-    assert of_means["low"] == pytest.approx(pairwise["low"], abs=0.01)
-    assert of_means["high"] == pytest.approx(pairwise["high"], abs=0.01)
 
 
 def test_a_rival_may_have_settings_of_its_own_but_no_advantage(directory):

@@ -9,7 +9,7 @@ from flax import nnx
 from jax import export
 
 from transformer.export.stablehlo import export_program, export_stablehlo
-from transformer.model.hugging_face.paths import flat
+from transformer.model.parameter_paths import flat
 
 BERT = {"norm_position": "post", "positions": "learned", "embedding_norm": True, "pooling": ["first"], "head": "tanh"}
 SHAPES = [(1, 1), (3, 24)]

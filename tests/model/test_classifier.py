@@ -7,13 +7,16 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer.config import schema
 from transformer.model.build import build_classifier
-from transformer.model.classifier import pool
+from transformer.model.classifier import Classifier, pool
 from transformer.model.encoder import Encoder
+from transformer.model.inspection import capture_attention
 from transformer.model.recurrent import RecurrentEncoder
 
 POOLINGS = ["first", "mean", "max"]
@@ -34,6 +37,12 @@ def test_pooling_is_over_real_tokens(lengths, seed):
         text = states[row, :count]
         expected = np.concatenate([text[0], text.mean(axis=0), text.max(axis=0)]) if count else np.zeros(9)
         np.testing.assert_allclose(result[row], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["attention", "final_state_attention"])
+def test_a_pooling_with_parameters_is_no_function_of_states_alone(kind):
+    with pytest.raises(ValueError, match="AttentionPooling"):
+        pool(jnp.zeros((1, 2, 3)), jnp.ones((1, 2), int), kind)
 
 
 def classifier(*, seed=0, **changes):
@@ -98,6 +107,30 @@ def test_the_config_chooses_the_encoder():
     )
     assert isinstance(model.encoder, RecurrentEncoder)
     assert logits(model, batch([7, 3], 7)).shape == (2, 5)
+
+
+class WordVectors(nnx.Module):
+    """The smallest encoder: it shows what a further one must have."""
+
+    def __init__(self, width):
+        self.vectors = nnx.Param(jnp.arange(40.0 * width).reshape(40, width))
+        self.output_width = width
+        self.reverse_width = 0
+
+    def __call__(self, tokens, segments, positions, types=None, *, key=None):
+        return self.vectors[...][tokens]
+
+    def attention_weights(self, tokens, segments, positions, types=None):
+        return None
+
+
+def test_a_classifier_and_what_looks_into_it_take_any_encoder():
+    model = Classifier(WordVectors(3), classes=5, pooling=["mean"], dropout_rate=0.0, rngs=nnx.Rngs(0))
+    data = batch([7, 3], 7)
+    result, captured = capture_attention(model, *data)
+    assert set(captured) == {"states"}
+    means = [model.encoder.vectors[...][data[0][row, :count]].mean(axis=0) for row, count in enumerate([7, 3])]
+    np.testing.assert_allclose(result, model.head(jnp.stack(means)), rtol=1e-5)
 
 
 def test_the_same_key_draws_the_same_parameters():

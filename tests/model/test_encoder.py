@@ -193,6 +193,18 @@ def test_scanning_and_rematerialization_change_nothing():
             np.testing.assert_allclose(weight, gradient.layers[index].attention.value.weight[...], atol=1e-4)
 
 
+@pytest.mark.parametrize("embedding_norm", [False, True])
+def test_rematerialization_keeps_apart_layers_that_differ_in_their_attention_alone(embedding_norm):
+    """JAX would take the first layer's program for all layers with parameters of the same shapes."""
+    batch = rows([FIRST], [SECOND, FIRST])
+    settings = {"layers": 4, "local_window": 1, "global_every": 3, "embedding_norm": embedding_norm}
+    plain, rematerialized = (
+        jax.jit(lambda encoder: encoder(*batch))(make(norm_position="pre", rematerialize=rematerialize, **settings))
+        for rematerialize in (False, True)
+    )
+    np.testing.assert_allclose(rematerialized, plain, atol=1e-5)
+
+
 @pytest.mark.parametrize("norm_position", ["pre", "post"])
 def test_a_layer_is_its_papers_equation(norm_position):
     config = schema.Transformer(width=WIDTH, heads=2, feed_forward=32, norm_position=norm_position)

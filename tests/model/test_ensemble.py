@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from transformer.config import schema
-from transformer.data.dataset import SpecialTokens
+from transformer.data.tokenization import SpecialTokens
 from transformer.model.build import build_ensemble
 from transformer.training.learning_rates import learning_rate_shares
 from transformer.training.objectives.classification import ClassificationObjective

@@ -52,7 +52,7 @@ def test_the_weights_of_attention_pooling_make_what_the_head_sees():
     assert captured["self_attention"].shape == (1, 2, 1, 7, 7)
 
 
-def test_an_encoder_without_attention_has_states_only():
-    config = schema.Recurrent(kind="gru", width=8, hidden=6, layers=1)
+@pytest.mark.parametrize("config", [schema.Recurrent(kind="gru", width=8, hidden=6, layers=1), schema.Convolutional(width=8, hidden=6)])
+def test_an_encoder_without_attention_has_states_only(config):
     model = build_classifier(config, vocabulary_size=40, classes=5, maximum_length=12, pairs=False, key=jax.random.key(0))
     assert set(capture(model, *DATA)[1]) == {"states"}

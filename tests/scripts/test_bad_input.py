@@ -5,8 +5,12 @@ import gzip
 import io
 import json
 import lzma
+import os
 import shutil
+import subprocess
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from zipfile import ZipFile
 
@@ -15,6 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.scripts.tiny import CONFIG, ROWS
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +63,7 @@ def test_a_config_that_is_no_yaml(work, refuse):
         ),
         pytest.param(
             ["schedule.warmup_steps=9", "training.maximum_steps=9"],
-            ["schedule.warmup_steps 9 is not below training.maximum_steps 9"],
+            ["schedule.warmup_steps 9 is not below training.maximum_steps 9; set schedule.warmup_steps=0 or more training.maximum_steps"],
             id="more warm-up than steps",
         ),
         pytest.param(["seed=4294967296"], ["seed should be below 4294967296"], id="a seed that JAX takes for another"),
@@ -72,8 +78,8 @@ def test_a_config_that_is_no_yaml(work, refuse):
         pytest.param(
             ["training.accumulation=3"], ["does not divide batching.row_multiple", "set batching.row_multiple="], id="accumulation"
         ),
-        pytest.param(["data.label=lable"], ["train.csv", "no column 'lable'", "text, label", "data.label"], id="label column"),
-        pytest.param(["data.text=[body]"], ["train.csv", "no column 'body'", "text, label", "data.text"], id="text column"),
+        pytest.param(["data.label=lable"], ["train.csv", "no column 'lable'", "'text', 'label'", "data.label"], id="label column"),
+        pytest.param(["data.text=[body]"], ["train.csv", "no column 'body'", "'text', 'label'", "data.text"], id="text column"),
     ],
 )
 def test_mistakes_on_the_command_line(refuse, overrides, words):
@@ -83,8 +89,14 @@ def test_mistakes_on_the_command_line(refuse, overrides, words):
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
-        pytest.param("train.csv", None, ["no file train.csv", "data.source"], id="missing"),
-        pytest.param("train.csv", "", ["train.csv", "no column 'text'"], id="empty file"),
+        pytest.param("train.csv", None, ["no file train.csv, looked for from the working directory /", "data.source"], id="missing"),
+        pytest.param("train.csv", "", ["train.csv is empty; the first line should name the columns"], id="empty file"),
+        pytest.param(
+            "test.csv",
+            "text\na cat\n",
+            ["test.csv has no column 'label'; its columns are 'text'; a test file needs labels", "use scripts/predict.py"],
+            id="test without labels",
+        ),
         pytest.param("train.csv", "text,label\n", ["split train is empty", "data.source.train"], id="empty train"),
         pytest.param("test.csv", "text,label\n,\n", ["split test is empty", "data.source.test"], id="empty test"),
         pytest.param(
@@ -133,13 +145,83 @@ def test_a_data_file_that_is_damaged_or_no_such_file_at_all(work, refuse, ending
     refuse([f"train.{ending}"], "train", "config.yaml", f"data.source.train=[{{path: train.{ending}}}]")
 
 
+WITHOUT_JAX = """
+import contextlib, io, json, runpy, sys
+sys.modules["jax"] = None
+told = {}
+for script, arguments in json.loads(sys.argv[1]).items():
+    sys.argv = [script, *arguments]
+    with contextlib.redirect_stderr(io.StringIO()) as error:
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as leaving:
+            told[script] = [leaving.code, error.getvalue()]
+print(json.dumps(told))
+"""
+"""Runs commands where JAX cannot be imported."""
+
+
+def test_a_mistake_on_the_command_line_is_told_before_jax_is_imported(work):
+    (work / "full").mkdir()
+    (work / "full" / "file").touch()
+    rival = {"config": "config.yaml", "family": "attention", "description": "the only one"}
+    (work / "comparison.yaml").write_text(json.dumps({"name": "one", "rivals": {"my rival": rival}}))
+    mistakes = {
+        "train.py": (["config.yaml", "model.layer=2"], "did you mean layers?"),
+        "scripts/evaluate.py": (["run", "--output", "none/figures.json"], "no directory"),
+        "scripts/compare.py": (["comparison.yaml"], "comparison.yaml:1: rivals.my rival: "),
+        "scripts/benchmark.py": (["--output", "train.csv"], "File exists"),
+        "scripts/predict.py": (["--probability"], "RUN_DIR"),
+        "scripts/export.py": (["run", "full", "--format", "huggingface"], "is not an empty directory"),
+        "scripts/retrieve.py": (["run", "--documents", "train.csv", "--query", "cat", "--sums", "none/sums.npy"], "no directory"),
+        "scripts/attention_map.py": (["run", "a cat", "--output", "full"], "is not a regular file"),
+    }
+    commands = {str(ROOT / script): arguments for script, (arguments, _) in mistakes.items()}
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT_JAX, json.dumps(commands)],
+        env={**os.environ, "GLIBC_TUNABLES": ""},  # set, so that no command starts itself anew to set it
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert set(told) == set(commands)
+    for script, (_, words) in mistakes.items():
+        code, message = told[str(ROOT / script)]
+        assert (code, words in message) == (2, True), message
+
+
+def test_a_comparison_that_has_no_place_is_refused_before_a_training(work, refuse):
+    rivals = {"one": {"config": "config.yaml", "family": "attention", "description": "the only one"}}
+    (work / "comparison.yaml").write_text(json.dumps({"name": "one", "rivals": rivals, "learning_rates": [0.1], "seeds": [0]}))
+    refuse(["--output train.csv: File exists; name another directory"], "compare", "comparison.yaml", "--output", "train.csv")
+
+
 def test_a_missing_config(refuse):
     refuse(["cannot read config file confg.yaml", "did you mean", "config.yaml"], "train", "confg.yaml")
 
 
-@pytest.mark.parametrize("arguments", [[], ["config.yaml", "--resume", "perhaps"], ["config.yaml", "--run_dir", "elsewhere"]])
-def test_mistakes_in_the_options(refuse, arguments):
-    refuse(["usage: "], "train", *arguments)
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "error: the following arguments are required: CONFIG.yaml\n"),
+        (["config.yaml", "--resume", "perhaps"], "'perhaps'"),
+        (["config.yaml", "--run_dir", "elsewhere"], "error: unrecognized arguments: --run_dir"),
+        (["config.yaml", "--run-dirs=x"], "error: unrecognized arguments: --run-dirs=x\n"),
+        (
+            ["config.yaml", "--seed=1", "model.layers=1", "--model.width=8"],
+            "; settings have no dashes: seed=1 model.width=8\n",
+        ),
+    ],
+)
+def test_mistakes_in_the_options(refuse, arguments, words):
+    refuse(["usage: ", words], "train", *arguments)
+
+
+def test_mistakes_in_the_options_of_a_comparison(refuse):
+    refuse(["error: the following arguments are required: CONFIG.yaml\n"], "compare")
+    refuse(["settings have no dashes: seeds=[0]\n"], "compare", "config.yaml", "--seeds=[0]")
 
 
 def test_no_network_for_a_hub_source(refuse):

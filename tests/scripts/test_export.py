@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,13 @@ def test_help_tells_the_whole_contract(command, capsys):
     text = capsys.readouterr().out
     for word in ("RUN_DIR", "OUT", "huggingface", "stablehlo", "AutoModelForMaskedLM", "predict.py", "README.md"):
         assert word in text
+
+
+def test_a_damaged_run_is_named_and_not_the_disk(trained, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(trained / "hasty", damaged)
+    (damaged / "environment.json").write_text("{")
+    exported = run(ROOT / "scripts" / "export.py", damaged, tmp_path / "out", "--format", "stablehlo")
+    assert exported.returncode == 2
+    assert f"{damaged / 'environment.json'} cannot be read" in exported.stderr.decode()
+    assert not (tmp_path / "out").exists()

@@ -1,6 +1,5 @@
 """predict.py: texts in, JSON lines out, whatever the texts are."""
 
-import io
 import json
 import os
 import select
@@ -176,23 +175,3 @@ def test_help_tells_the_whole_contract(command, capsys):
 def test_a_directory_that_is_no_run_is_refused(command, capsys, tmp_path):
     assert command("predict", tmp_path, FISH) == 2
     assert str(tmp_path) in capsys.readouterr().err
-
-
-class Slow(io.BytesIO):
-    """A stream that gives three bytes a read."""
-
-    def read1(self, _):
-        return super().read1(3)
-
-
-def test_a_line_that_is_cut_by_the_size_of_a_read_is_put_together_again(trained, command, capsys):
-    assert command("predict", trained / "good", stdin=io.TextIOWrapper(Slow(f"{FISH}\n{DOG}\n".encode() + b"caf\xe9"))) == 2
-    output = capsys.readouterr()
-    assert [line["label"] for line in answers(output.out)] == ["[bold]魚", "dog"]
-    assert "line 3 of standard input" in output.err
-
-
-def test_line_ends_are_no_part_of_a_text(load_script):
-    read = []
-    load_script("predict")._answer_lines([b"one\r", b" two ", b"\r"], 1, False, read.extend)
-    assert read == ["one", " two ", ""]

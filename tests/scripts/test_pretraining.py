@@ -32,7 +32,7 @@ def test_pretrain_then_whoever_asks_for_labels_is_told_to_fine_tune_which_works(
     ):
         assert command(name, run, *arguments) == 2
         told = capsys.readouterr().err
-        assert f"python train.py CONFIG {advice}" in told
+        assert f"python train.py CONFIG objective.kind=classification {advice}" in told
         assert "Traceback" not in told
     assert not (tmp_path / "map.html").exists()
 

@@ -8,8 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from flax import nnx
+from safetensors.numpy import save_file
+
+from transformer.config import schema
+from transformer.data.tokenization import special_tokens, train_tokenizer
+from transformer.model.encoder import Encoder
+from transformer.model.hugging_face import write_model
+from transformer.model.sentence_embedder import SentenceEmbedder
+from transformer.search.embedding import EncoderEmbedder
+from transformer.training.devices import data_mesh
 
 ROOT = Path(__file__).parents[2]
 GOOD = [
@@ -160,6 +171,8 @@ def test_what_is_not_there_is_named(trained, command, retrieve, documents, tmp_p
     assert f"{tmp_path / 'none'} is not a run directory" in capsys.readouterr().err
     assert retrieve("--query", "cat", "--sums", tmp_path / "none" / "sums.npy") == 2
     assert "--sums" in capsys.readouterr().err
+    assert retrieve("--query", "cat", "--sums", tmp_path) == 2
+    assert f"--sums {tmp_path} is not a regular file" in capsys.readouterr().err
     assert retrieve("--query", "cat", "--index", ROOT / "docs") == 2
     assert "is not an index" in capsys.readouterr().err
 
@@ -167,6 +180,68 @@ def test_what_is_not_there_is_named(trained, command, retrieve, documents, tmp_p
 def test_a_config_without_weights_is_no_model(command, documents, capsys):
     assert command("retrieve", ROOT / "configs" / "quickstart.yaml", "--documents", documents, "--query", "cat") == 2
     assert "has no model.initialize_from" in capsys.readouterr().err
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A directory in the Hugging Face layout, and what embeds texts with the same weights, given the longest text."""
+    settings = schema.Transformer(
+        width=16, layers=1, heads=2, feed_forward=16, norm_position="post", positions="learned", embedding_norm=True, maximum_positions=24
+    )
+    tokenizer = train_tokenizer(schema.TrainedTokenizer(vocabulary_size=96, minimum_frequency=1), [row["title"] for row in GOOD])
+    size = {"vocabulary_size": tokenizer.get_vocab_size(), "maximum_length": 24, "pairs": False}
+    graph, parameters = nnx.split(SentenceEmbedder(Encoder(settings, **size, rngs=nnx.Rngs(jax.random.key(0)))))
+    special = special_tokens(tokenizer)
+    config, tensors = write_model(
+        settings,
+        nnx.to_pure_dict(parameters),
+        kind="encoder",
+        maximum_length=24,
+        padding=special.padding,
+        first=special.first,
+        separator=special.separator,
+    )
+    directory = tmp_path / "published"
+    directory.mkdir()
+    (directory / "config.json").write_text(json.dumps(config))
+    (directory / "tokenizer.json").write_text(tokenizer.to_str())
+    save_file(tensors, directory / "model.safetensors")
+    batching = schema.Batching()
+    shared = {"settings": None, "batching": batching, "mesh": data_mesh(batching.row_multiple)}
+    return directory, lambda longest: EncoderEmbedder(graph, parameters, tokenizer, maximum_length=longest, **shared)
+
+
+@pytest.mark.parametrize(("by", "longest"), [("directory", 24), ("config", 8)])
+def test_published_weights_search_with_the_vectors_of_that_model(weights, command, documents, tmp_path, capsys, by, longest):
+    """Texts are cut to what the weights have positions for, or to the config's length."""
+    directory, embedder = weights
+    model = directory
+    if by == "config":
+        model = tmp_path / "config.yaml"
+        source = {"kind": "files", "train": [{"path": "rows.csv"}]}
+        start = {"initialize_from": {"kind": "directory", "path": str(directory)}}
+        model.write_text(json.dumps({"name": "by", "data": {"source": source, "maximum_length": longest}, "model": start}))
+    long = {"id": "long", "title": "scales " * 12, "text": "whiskers " * 99}
+    documents.write_bytes(lines([*GOOD, long]))
+    assert command("retrieve", model, "--documents", documents, "--query", "barks leash bone") == 0
+    (answer,) = answers(capsys.readouterr().out)
+    assert answer["results"][0]["id"] == 7
+    assert answer["results"][0]["cosine"] == pytest.approx(1, abs=1e-4)
+    for file, entry in (("keys.npy", "title"), ("columns.npy", "text")):
+        found = np.load(Path(f"{documents}.index") / file)
+        expected = embedder(longest)([row[entry] for row in [*GOOD, long]])
+        np.testing.assert_allclose(found if entry == "title" else found.T, expected, atol=1e-5)
+
+
+def test_a_config_that_starts_from_a_run_searches_with_that_run(trained, command, retrieve, documents, tmp_path, capsys):
+    retrieve("--query", "cat")
+    expected = answers(capsys.readouterr().out)
+    source = {"kind": "files", "train": [{"path": "rows.csv"}]}
+    start = {"initialize_from": {"kind": "run", "path": str(trained / "good")}}
+    (tmp_path / "next.yaml").write_text(json.dumps({"name": "next", "data": {"source": source, "maximum_length": 32}, "model": start}))
+    assert command("retrieve", tmp_path / "next.yaml", "--documents", documents, "--query", "cat") == 0
+    output = capsys.readouterr()
+    assert (answers(output.out), output.err) == (expected, "")  # with the run's own index
 
 
 def test_a_reader_that_leaves_is_no_failure(retrieve, monkeypatch):

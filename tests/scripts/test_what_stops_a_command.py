@@ -81,7 +81,7 @@ def test_an_interrupt_before_the_first_step(work, command, capsys, monkeypatch):
     # Python's own handler, which a process that was started in the background lacks.
     monkeypatch.setattr(loop, "build_experiment", lambda *_: signal.default_int_handler(signal.SIGINT, None))
     assert command("train", "config.yaml") == 130
-    assert capsys.readouterr().err == "interrupted; the same command begins again, from the last checkpoint where there is one\n"
+    assert capsys.readouterr().err == "interrupted; what was complete is kept, and the same command begins again\n"
     monkeypatch.undo()
     monkeypatch.chdir(work)
     assert command("train", "config.yaml") == 0
@@ -137,10 +137,15 @@ def test_a_refusal_that_is_of_no_file_is_a_failure():
         ("predict", "stdout", "standard output is closed"),
         ("retrieve", "stdin", "standard input is closed"),
         ("retrieve", "stdout", "standard output is closed"),
+        ("attention_map", "stdout", "standard output is closed"),
     ],
 )
 def test_a_standard_stream_that_is_closed(work, refuse, monkeypatch, script, stream, word):
     """As after `<&-` and `>&-` in a shell, where Python has None for it."""
     monkeypatch.setattr(sys, "stdout", None if stream == "stdout" else sys.stdout)
-    options = {"predict": ["runs/tiny"], "retrieve": ["runs/tiny", "--documents", "train.csv"]}[script]
+    options = {
+        "predict": ["runs/tiny"],
+        "retrieve": ["runs/tiny", "--documents", "train.csv"],
+        "attention_map": ["runs/tiny", "a cat", "--output", "map.html"],
+    }[script]
     refuse([word], script, *options, stdin=None if stream == "stdin" else b"")

@@ -20,6 +20,7 @@ def test_a_vector_depends_on_no_other_text(kind):
     embedder = small_embedder(kind)
     together = embedder(TEXTS * 20)
     assert together.shape == (120, embedder.width)
+    assert embedder([]).shape == (0, embedder.width)
     for row in (0, 2, 4):
         np.testing.assert_allclose(embedder(TEXTS[row : row + 1])[0], together[row], atol=1e-5)
 

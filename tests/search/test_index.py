@@ -15,7 +15,7 @@ from transformer.config.errors import RunError, UsageError
 from transformer.search import index as index_module
 from transformer.search.index import default_directory, open_index
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 COUNT, BLOCK = 50, 8
 
 KILLED_INDEXING = """

@@ -1,7 +1,13 @@
+import itertools
+import json
+import signal
+
 import numpy as np
 import pytest
 
 from transformer.config import schema
+from transformer.evaluation.metrics import scores
+from transformer.training import loop
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
 
@@ -50,3 +56,29 @@ def make_config(tables):
         return schema.Config.model_validate(_merge(base, changes))
 
     return make
+
+
+@pytest.fixture
+def train_until(monkeypatch):
+    """Trains and has SIGTERM come so that the step of this number, counted from where the training begins, is its last."""
+
+    def train_until(steps, config, directory):
+        place, calls = loop.Experiment.place, itertools.count()
+
+        def signalling(self, batch):
+            # While a step's batch is handed out, that of the next is placed.
+            if next(calls) == steps:
+                signal.raise_signal(signal.SIGTERM)
+            return place(self, batch)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loop.Experiment, "place", signalling)
+            assert loop.train(config, directory, score=scores) is None
+
+    return train_until
+
+
+def metrics_without_seconds(directory):
+    """All that the figures of a run must be, however often it was stopped."""
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return sorted((line["step"], line["split"], [item for item in line.items() if item[0] != "seconds"]) for line in lines)

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from tests.training.conftest import metrics_without_seconds
 from transformer.config.load import dump_config
 from transformer.training.run import load_run
 
@@ -61,11 +62,6 @@ def run(config, directory, moment):
         timeout=300,
         check=False,
     )
-
-
-def metrics_without_seconds(directory):
-    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    return sorted((line["step"], line["split"], [item for item in line.items() if item[0] != "seconds"]) for line in lines)
 
 
 def outcome(directory):

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from transformer.config import schema
-from transformer.data.dataset import SpecialTokens
+from transformer.data.tokenization import SpecialTokens
 from transformer.model.build import build_classifier
 from transformer.training.learning_rates import learning_rate_shares, names
 from transformer.training.objectives.classification import ClassificationObjective
@@ -101,10 +101,13 @@ def test_layers_that_stay_do_not_count_in_the_gradients_norm():
     assert norms[0] < 0.999 * trained(transformer(frozen_layers=0), steps=1)[-1].gradient_norm
 
 
-def test_a_convolutions_norm_learns_at_the_rate_of_its_layer():
+def test_a_convolution_and_its_norm_learn_at_the_rate_of_their_layer_and_what_is_below_at_the_embeddings():
     model = schema.Convolutional(width=8, hidden=8, layers=LAYERS, dropout=0.0)
     optimizer = schema.AdamW(learning_rate=1e-3, weight_decay=0.0, layer_decay=0.5, epsilon=1e-30)
     before, after, *_ = trained(model, optimizer, steps=1)
+    steps = {name: np.abs(after[name] - before[name]).max() for name in before}
     for layer in range(LAYERS):
-        name = f"encoder.norms.{layer}.scale"
-        assert np.abs(after[name] - before[name]).max() == pytest.approx(1e-3 * 0.5 ** (LAYERS - 1 - layer), rel=1e-2)
+        for name in ("norm.scale", "convolution.taps.bias"):
+            assert steps[f"encoder.layers.{layer}.{name}"] == pytest.approx(1e-3 * 0.5 ** (LAYERS - 1 - layer), rel=1e-2)
+    for name in ("embedding.tokens", "embedding_projection.bias"):
+        assert steps[f"encoder.{name}"] == pytest.approx(1e-3 * 0.5**LAYERS, rel=1e-2)

@@ -1,27 +1,26 @@
 import errno
+import itertools
 import json
-import signal
 
 import jax
 import numpy as np
 import pytest
 
+from tests.training.conftest import metrics_without_seconds
 from transformer.config import schema
 from transformer.config.errors import RunError, UsageError
+from transformer.data import dataset
 from transformer.data.dataset import load_dataset
+from transformer.evaluation.evaluate import predict_split
 from transformer.evaluation.metrics import scores
-from transformer.training import loop, run
+from transformer.training import loop, run_directory
 from transformer.training.experiment import build_experiment, total_steps
 from transformer.training.loop import train
 from transformer.training.objectives.classification import ClassificationObjective
+from transformer.training.prediction import Predictor
 from transformer.training.run import load_run
 
 FIGURES = ("best_step", "steps", "validation", "test", "parameters", "tokens")
-
-
-def metrics_without_seconds(directory):
-    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    return sorted((line["step"], line["split"], [item for item in line.items() if item[0] != "seconds"]) for line in lines)
 
 
 def outcome(directory):
@@ -61,19 +60,10 @@ def test_learns_and_leaves_what_the_contract_says(make_config, tmp_path):
 
 
 @pytest.mark.parametrize("stops", [[5], [6, 7], [1, 11, 12]])
-def test_stopped_by_a_signal_and_resumed_ends_bit_identical(never_stopped, make_config, tmp_path, monkeypatch, stops):
-    place = loop.Experiment.place
-    for stop in stops:
-        count = iter(range(stop - (stops[stops.index(stop) - 1] if stop != stops[0] else 0), -1, -1))
-
-        def counting(self, batch, count=count):
-            if next(count, 0) == 0:
-                signal.raise_signal(signal.SIGTERM)
-            return place(self, batch)
-
-        monkeypatch.setattr(loop.Experiment, "place", counting)
-        assert train(make_config(), tmp_path / "run", score=scores) is None
-    monkeypatch.setattr(loop.Experiment, "place", place)
+def test_stopped_by_a_signal_and_resumed_ends_bit_identical(never_stopped, make_config, tmp_path, train_until, stops):
+    for before, stop in itertools.pairwise([0, *stops]):
+        train_until(stop - before, make_config(), tmp_path / "run")
+        assert (tmp_path / "run" / "checkpoints" / str(stop)).exists()
     assert train(make_config(), tmp_path / "run", score=scores, resume="require") is not None
     assert_same(outcome(tmp_path / "run"), never_stopped)
 
@@ -88,26 +78,36 @@ def test_stopped_by_a_signal_and_resumed_ends_bit_identical(never_stopped, make_
     ],
     ids=["bilstm_bahdanau", "mingru", "convolutional", "ensemble"],
 )
-def test_other_models_resume_exactly_too(make_config, tmp_path, monkeypatch, changed):
+def test_other_models_resume_exactly_too(make_config, tmp_path, train_until, changed):
     config = make_config(training={"epochs": 2}).model_copy(update=changed)
     train(config, tmp_path / "whole", score=scores)
-    place, count = loop.Experiment.place, iter(range(3, -1, -1))
-
-    def counting(self, batch):
-        if next(count, None) == 0:
-            signal.raise_signal(signal.SIGTERM)
-        return place(self, batch)
-
-    monkeypatch.setattr(loop.Experiment, "place", counting)
-    assert train(config, tmp_path / "run", score=scores) is None
+    train_until(3, config, tmp_path / "run")
     assert train(config, tmp_path / "run", score=scores, resume="require") is not None
     assert_same(outcome(tmp_path / "run"), outcome(tmp_path / "whole"))
 
 
-def test_a_run_that_ended_is_not_run_again(make_config, tmp_path, monkeypatch):
+def test_a_run_that_ended_is_not_run_again_and_says_so(make_config, tmp_path, monkeypatch, capsys):
     first = train(make_config(), tmp_path / "run", score=scores)
+    assert "nothing is trained" not in capsys.readouterr().out
     monkeypatch.setattr(loop, "build_experiment", None)
     assert train(make_config(), tmp_path / "run", score=scores) == first
+    assert f"{tmp_path / 'run'} holds this training, finished: nothing is trained" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["file", "unigram"])
+def test_a_run_goes_on_with_its_own_tokenizer(make_config, tmp_path, train_until, monkeypatch, kind):
+    """The file that it was copied from may be gone, and a unigram tokenizer does not come out the same when it is trained again."""
+    config = make_config(tokenizer={"kind": "unigram"})
+    original = tmp_path / "tokenizer.json"
+    if kind == "file":
+        original.write_text(load_dataset(config).tokenizer.to_str())
+        config = config.model_copy(update={"tokenizer": schema.TokenizerFile(path=str(original))})
+    train_until(1, config, tmp_path / "run")
+    original.unlink(missing_ok=True)
+    monkeypatch.setenv("ENCODER_TRAINER_CACHE", str(tmp_path / "another cache"))
+    monkeypatch.setattr(dataset, "train_tokenizer", None)
+    assert train(config, tmp_path / "run", score=scores, resume="require") is not None
+    assert len(predict_split(tmp_path / "run", "test", lambda _: None).labels)
 
 
 def test_another_config_is_refused_by_its_keys_and_harmless_ones_are_not(make_config, tmp_path):
@@ -119,21 +119,11 @@ def test_another_config_is_refused_by_its_keys_and_harmless_ones_are_not(make_co
     assert train(make_config(training={"log_every": 3}), tmp_path / "run", score=scores) is not None
 
 
-def test_other_data_are_refused_though_the_config_is_the_same(make_config, tables, tmp_path, monkeypatch):
+def test_other_data_are_refused_though_the_config_is_the_same(make_config, tables, tmp_path, train_until):
     table = tmp_path / "train.csv"
     table.write_text((tables / "train.csv").read_text())
     config = make_config(data={"source": {"train": [{"path": str(table)}]}})
-
-    place, count = loop.Experiment.place, iter([0])
-
-    def stop(self, batch):
-        if next(count, None) == 0:
-            signal.raise_signal(signal.SIGTERM)
-        return place(self, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Experiment, "place", stop)
-        assert train(config, tmp_path / "run", score=scores) is None
+    train_until(1, config, tmp_path / "run")
     # The same words and labels, so that tokenizer and shapes stay: two rows have changed places.
     first, second, third, *others = table.read_text().splitlines()
     table.write_text("\n".join([first, third, second, *others]) + "\n")
@@ -168,7 +158,7 @@ def test_two_processes_do_not_train_in_one_directory(make_config, tmp_path, monk
 
     monkeypatch.setattr(loop.Experiment, "place", train_again)
     assert train(config, tmp_path / "run", score=scores) is not None
-    with run.locked(tmp_path / "run"):
+    with run_directory.locked(tmp_path / "run"):
         pass
 
 
@@ -176,8 +166,8 @@ def test_a_file_system_without_locks_trains_all_the_same(tmp_path, monkeypatch):
     def no_locks(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(run.fcntl, "flock", no_locks)
-    with run.locked(tmp_path):
+    monkeypatch.setattr(run_directory.fcntl, "flock", no_locks)
+    with run_directory.locked(tmp_path):
         pass
 
 
@@ -223,6 +213,21 @@ def test_compiles_once_for_each_shape(make_config, tmp_path, monkeypatch):
     assert len(experiment.batches.shapes) == 2
     assert len(experiment.step.executables) == 2
     assert evaluators[0].predictor.compilations == 2
+
+
+def test_without_validation_what_measures_test_is_compiled_before(make_config, tmp_path, monkeypatch):
+    compiled, call = [], Predictor.__call__
+
+    def counting(self, parameters, split):
+        before = self.compilations
+        result = call(self, parameters, split)
+        compiled.append(self.compilations - before)
+        return result
+
+    monkeypatch.setattr(Predictor, "__call__", counting)
+    config = make_config(data={"validation_fraction": 0.0}, training={"maximum_steps": 1})
+    assert train(config, tmp_path / "run", score=scores)["validation"] is None
+    assert compiled == [0]
 
 
 def test_wrong_warm_up_is_told_before_anything_is_written(make_config, tmp_path):

@@ -42,6 +42,7 @@ MODELS = [
     schema.Transformer(width=8, heads=2, layers=2, feed_forward=16),
     schema.Transformer(width=8, heads=2, layers=2, feed_forward=16, scan_layers=True, positions="learned"),
     schema.Recurrent(kind="lstm", width=8, hidden=8, layers=2, bidirectional=True),
+    schema.Convolutional(width=8, hidden=8, layers=2),
 ]
 
 
@@ -53,7 +54,7 @@ def test_exactly_the_weights_of_products_decay(model):
     stacked = isinstance(model, schema.Transformer) and model.scan_layers
     for (path, parameter), update in zip(jax.tree_util.tree_flatten_with_path(state)[0], jax.tree.leaves(updates), strict=True):
         name = jax.tree_util.keystr(path)
-        a_matrix = parameter.ndim - (stacked and "layers" in name) >= 2 and "embedding" not in name
+        a_matrix = parameter.ndim - (stacked and "layers" in name) >= 2 and "'embedding'" not in name
         assert decays(path) == a_matrix, name
         np.testing.assert_allclose(update, -0.5 * parameter if a_matrix else 0.0 * parameter, rtol=1e-5)
 

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from transformer.config import schema
-from transformer.data.dataset import SpecialTokens
+from transformer.data.tokenization import SpecialTokens
 from transformer.model.build import build_classifier
 from transformer.training.objectives.classification import ClassificationObjective
 from transformer.training.step import Variation, initial_state, make_train_step

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from transformer.attention_map.words import Word, encode_text, membership, text_words
 from transformer.data.sources import Text
-from transformer.data.tokenization import Split
+from transformer.data.tokenization import Split, encode_texts
 from transformer.model.inspection import capture_attention
 from transformer.training.run import Run
 
@@ -51,11 +51,8 @@ def explain(run: Run, text: Text) -> Explanation:
     encoding = encode_text(run.tokenizer, text, run.config.data.maximum_length)
     texts = (text,) if isinstance(text, str) else text
     words = text_words(encoding, texts)
-    tokens = np.asarray(encoding.ids, np.int32)
-    second = encoding.type_ids.index(1) if 1 in encoding.type_ids else len(tokens)
-    if isinstance(text, tuple) and 1 not in encoding.type_ids and 1 in encoding.sequence_ids:
-        second = encoding.sequence_ids.index(1)
-    pair_start = second if isinstance(text, tuple) else None
+    split = encode_texts(run.tokenizer, [text], run.config.data.maximum_length)
+    tokens, pair_start = split.tokens, None if split.pair_starts is None else int(split.pair_starts[0])
     probabilities = _with_each_word_left_out(run, tokens, words, pair_start)
     evidence = weight_of_evidence(probabilities)
     fixed = np.array([bool(word.special) for word in words], bool)

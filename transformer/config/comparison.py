@@ -1,8 +1,9 @@
 """Every setting of a comparison of models."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, model_validator
 
 from transformer.config.schema import Section, Seed
 
@@ -13,7 +14,7 @@ class Rival(Section):
     """A model that takes part."""
 
     config: str
-    """Its config file, beside the comparison's."""
+    """Its config file, relative to the comparison's."""
     family: Family
     """What it is made of; the report groups models by it."""
     description: str
@@ -22,13 +23,22 @@ class Rival(Section):
     """Settings of this rival alone, such as `model.dropout=0.1` where validation data chose that for it."""
 
 
+def _directory_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        better = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-") or "rival"
+        raise ValueError(
+            f"a rival's name is that of a directory too: letters, digits, '.', '_' and '-', a letter or digit first; write {better}"
+        )
+    return name
+
+
 class Comparison(Section):
     """Models trained on the same texts, tokens, epochs and search, tested once, and compared."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """Name of the comparison; its default directory is `runs/compare-NAME`."""
-    rivals: Annotated[dict[str, Rival], Field(min_length=1)]
-    """The models by name, in the report's order."""
+    rivals: Annotated[dict[Annotated[str, AfterValidator(_directory_name)], Rival], Field(min_length=1)]
+    """The models by name, in the report's order; a name is that of a directory, too."""
     settings: list[str] = []
     """Settings of all rivals, such as `training.epochs=4`."""
     learning_rates: Annotated[list[PositiveFloat], Field(min_length=1)] = [1e-3]

@@ -35,7 +35,7 @@ def run_command(main: Callable[[], None]) -> NoReturn:
     except RunError as error:
         _leave(2 if _disk_is_full(error.__cause__) else 1, f"error: {error}")
     except KeyboardInterrupt:
-        _leave(130, "interrupted; the same command begins again, from the last checkpoint where there is one")
+        _leave(130, "interrupted; what was complete is kept, and the same command begins again")
     except BrokenPipeError:
         if not _reader_has_left():
             raise

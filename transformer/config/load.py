@@ -6,13 +6,22 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from transformer.config.comparison import Comparison
 from transformer.config.document import Document, Place, keys_in, parse, write
 from transformer.config.errors import UsageError
 from transformer.config.messages import explain, nearest
+from transformer.config.parallelism import ParallelismStudy
 from transformer.config.schema import Config, Section
 from transformer.config.sections import meant, sections_in
 
 Root = TypeVar("Root", bound=Section)
+
+_ROOTS: dict[type[Section], tuple[str, str, str, str]] = {
+    Config: ("data", "a training config", "train.py", "configs/"),
+    Comparison: ("rivals", "a comparison config", "scripts/compare.py", "configs/compare/"),
+    ParallelismStudy: ("models", "a benchmark config", "scripts/benchmark.py", "configs/benchmark/"),
+}
+"""Of each kind of config: the key that only such a config must have, what it is called, the program that takes it, where examples are."""
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -29,6 +38,7 @@ def load_yaml_as(root: type[Root], path: str | Path, overrides: Sequence[str] = 
     Raises UsageError, with a line for each thing that is wrong: the file and line or the override, the dotted key, and the remedy.
     """
     document = _read(root, Path(path), ())
+    _refuse_another_kind(root, path, document.values)
     for override in overrides:
         document = _over(root, document, _override(override))
     try:
@@ -79,6 +89,16 @@ def _read(root: type[Section], path: Path, above: tuple[Path, ...], named_by: Pl
     return _over(root, _read(root, path.parent / base, (*above, path.resolve()), document.places["extends",]), document)
 
 
+def _refuse_another_kind(root: type[Section], path: str | Path, values: Mapping[str, Any]) -> None:
+    """Raise UsageError, one line and not one for each key, where the file is a config of another program's."""
+    if root not in _ROOTS or _ROOTS[root][0] in values:
+        return
+    key, wanted, _, folder = _ROOTS[root]
+    for other_key, found, program, _ in _ROOTS.values():
+        if other_key in values:
+            raise UsageError(f"{path} is {found}, which {program} takes; {wanted} has {key}:, see {folder}")
+
+
 def _nearest_file(path: Path) -> str:
     folders = [folder for folder in (path.parent, Path("configs")) if folder.is_dir()]
     return nearest(str(path), [str(file) for folder in folders for file in folder.rglob("*.yaml")])
@@ -93,7 +113,10 @@ def _override(override: str) -> Document:
         raise UsageError(f"{source}: an override is written key=value, such as model.layers=4")
     if names[0] == "extends":
         raise UsageError(f"{source}: extends belongs in a config file, not in an override; write it there, as `extends: base.yaml`")
-    value = parse(text, source, lines=False)
+    try:
+        value = parse(text, source, lines=False)
+    except UsageError as error:
+        raise UsageError(f"{error}; an override that holds spaces is put in quotes") from error
     values = value.values
     for name in reversed(names):
         values = {name: values}

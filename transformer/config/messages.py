@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import get_args, get_origin
 
 from pydantic_core import ErrorDetails
 
@@ -38,10 +39,10 @@ def explain(error: ErrorDetails, document: Document, root: type[Section]) -> str
     dotted, value, context = dotted_name(key), error["input"], error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden":
-            what = f"unknown key {dotted}{_instead_of(key, section, alternatives, root)}"
+            what = f"unknown key {dotted}{_instead_of(key, value, section, alternatives, root)}"
         case "missing":
             other = _other_name(key[:-1], document) if key[:-1] == named else ""
-            meaning = str(section.model_fields[str(key[-1])].description)
+            meaning = " ".join(str(section.model_fields[str(key[-1])].description).split())
             what = f"{dotted} is missing: {meaning.removesuffix('.') + other if other else meaning}"
         case "union_tag_not_found" if isinstance(value, dict):
             what = f"{dotted}.kind is missing; it should be one of {', '.join(kind for each in alternatives for kind in kinds_of(each))}"
@@ -55,7 +56,7 @@ def explain(error: ErrorDetails, document: Document, root: type[Section]) -> str
         case "value_error":
             what = f"{dotted}: {context['error']}" if dotted else str(context["error"])
         case type_ if type_ in _EXPECTED:
-            what = f"{dotted} should be {_EXPECTED[type_].format(**context)}, not {_shown(value)}{_hint(error)}"
+            what = f"{dotted} should be {_EXPECTED[type_].format(**context)}, not {_shown(value)}{_hint(error, key, section, alternatives)}"
         case _:
             what = f"{dotted}: {error['msg']}"
     return f"{place_of(key, document)}: {what}"
@@ -91,6 +92,8 @@ def _locate(location: tuple[str | int, ...], root: type[Section]) -> tuple[Key, 
             key.append(part)
             named, name_follows = tuple(key), False
             continue
+        if part == "[key]" and tuple(key) == named:  # what is wrong is the name itself
+            continue
         if len(choices) > 1:  # pydantic names the chosen kind after the key of a union: ("model", "lstm", "heads")
             choices = [choice for choice in choices if part in kinds_of(choice)]
             continue
@@ -112,8 +115,14 @@ def _other_name(key: Key, document: Document) -> str:
     return f"; did you mean {dotted_name((*key[:-1], close[0]))}?" if close else ""
 
 
-def _instead_of(key: Key, section: type[Section], alternatives: list[type[Section]], root: type[Section]) -> str:
+def _instead_of(key: Key, value: object, section: type[Section], alternatives: list[type[Section]], root: type[Section]) -> str:
     name = str(key[-1])
+    list_name, bracket, _ = name.partition("[")
+    if bracket and list_name in section.model_fields:
+        annotation = section.model_fields[list_name].annotation
+        if any(get_origin(each) is list for each in (annotation, *get_args(annotation))):
+            item = _item(sections_in(annotation), value)
+            return f"; a list is overridden whole: '{dotted_name((*key[:-1], list_name))}=[{item}]'"
     kinds = [kind for other in alternatives if name in other.model_fields for kind in kinds_of(other)]
     if section in alternatives and kinds:
         return f", which only {dotted_name(key[:-1])}.kind {' or '.join(kinds)} has"
@@ -132,7 +141,7 @@ def _one_of(dotted: str, expected: str, given: object) -> str:
 def _shown(value: object) -> str:
     match value:
         case None:
-            return "empty"
+            return "null"
         case bool():
             return str(value).lower()
         case dict():
@@ -143,11 +152,34 @@ def _shown(value: object) -> str:
             return repr(value)
 
 
-def _hint(error: ErrorDetails) -> str:
-    match error["type"], error["input"]:
-        case "string_type", int() | float():
+def _hint(error: ErrorDetails, key: Key, section: type[Section], alternatives: list[type[Section]]) -> str:
+    match _EXPECTED[error["type"]], error["input"]:
+        case "text", int() | float():
             return "; put it in quotes"
-        case "list_type", str() as text:
-            return f"; write [{text}]"
+        case "a list", None if section.model_fields[str(key[-1])].default == []:
+            return "; write []"
+        case "a list", str() as text:
+            return f"; write [{_item(sections_in(section.model_fields[str(key[-1])].annotation), text)}]"
+        case "a section with keys of its own", str() as text if any(text in kinds_of(each) for each in alternatives):
+            in_list = any(isinstance(part, int) for part in key)
+            return f"; write {{kind: {text}}}" if in_list else f"; write {dotted_name(key)}.kind={text}"
+        case "a section with keys of its own", str() as text if isinstance(key[-1], int):
+            return f"; write {_item(alternatives, text)}"
         case _:
             return ""
+
+
+def _item(sections: list[type[Section]], value: object) -> str:
+    """Return an item of a list as it is written; where items are sections, the value may be the one key's that such a section must have."""
+    if isinstance(value, dict):
+        keys = value
+    elif sections:
+        required = [name for name, field in sections[0].model_fields.items() if field.is_required()]
+        keys = dict.fromkeys(required, value if len(required) == 1 else ...)
+    else:
+        return _plain(value)
+    return "{" + ", ".join(f"{name}: {_plain(part)}" for name, part in keys.items()) + "}"
+
+
+def _plain(value: object) -> str:
+    return str(value) if isinstance(value, str | int | float) else "..."

@@ -29,7 +29,7 @@ class ParallelismStudy(Section):
     lengths: Annotated[list[PositiveInt], Field(min_length=1)] = [32, 128, 512, 2048, 4096]
     """Lengths of the texts in tokens."""
     tokens: PositiveInt | None = 4096
-    """Tokens of a batch whose number of texts goes down as their length goes up; none for no such batches."""
+    """Tokens of a batch whose number of texts goes down as their length goes up; `null` for no such batches."""
     batches: list[PositiveInt] = [1, 16]
     """Batches whose number of texts stays the same."""
     most_tokens: PositiveInt = 8192

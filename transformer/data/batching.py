@@ -1,6 +1,7 @@
 """Batches of static shape: texts of about the same length together, under a budget of tokens.
 
-The batch of a step is a function of (split, shapes, seed, step) and of nothing else, so training resumes anywhere, on any number of hosts.
+The batch of a step is a function of (split, shapes, seed, step) and of nothing else, so training resumes anywhere, whatever the number of
+devices.
 """
 
 import functools

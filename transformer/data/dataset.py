@@ -13,7 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from transformer.config.errors import UsageError
-from transformer.config.schema import Config, MaskedLanguageModel, PretrainedTokenizer, TokenizerFile, TrainedTokenizer, Transformer
+from transformer.config.schema import Config, PretrainedTokenizer, TokenizerFile, TrainedTokenizer, Transformer
 from transformer.data.cache import cached, content_key
 from transformer.data.pretrained import locate_weights
 from transformer.data.sources import SPLITS, Rows, read_source, source_identity
@@ -27,8 +27,6 @@ from transformer.data.tokenization import (
     special_tokens,
     train_tokenizer,
 )
-
-__all__ = ["Dataset", "SpecialTokens", "Split", "encode_texts", "load_dataset"]
 
 LAYOUT = 3
 """Raised by one whenever this package makes other arrays of the same input, so that old cache entries are not read."""
@@ -64,12 +62,12 @@ class Dataset:
 def load_dataset(config: Config, report: Callable[[str], None] = lambda _: None) -> Dataset:
     """The dataset of a config, read from the cache or made and cached; `report` is given a line about each long step.
 
-    For a masked language model labels are not read, and long texts are not cut but split into pieces, each an example of its own. Nor
-    are labels read for contrastive training on pairs, whether there are any or not.
+    Whether labels are read, and whether long texts are cut or split, is up to the objective: `config.reads_labels`,
+    `config.splits_long_texts`.
 
     Raises UsageError for every fault of the source, its rows, or the tokenizer's file.
     """
-    data, labelled, pieces = config.data, config.reads_labels, isinstance(config.objective, MaskedLanguageModel)
+    data, labelled, pieces = config.data, config.reads_labels, config.splits_long_texts
     # The key need not hold `pieces`: of what is not labelled, single texts are split and pairs are not, and the columns are in `data`.
     rows_key = [LAYOUT, labelled, data.model_dump(mode="json", exclude={"maximum_length"}), source_identity(data)]
     existing = _existing_tokenizer(config, report)

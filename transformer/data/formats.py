@@ -4,6 +4,7 @@ A csv file is read as RFC 4180 has it, with quoted fields. In a tsv file a quota
 registration of text/tab-separated-values: a text that opens with one would otherwise swallow the rows after it.
 """
 
+import codecs
 import csv
 import io
 import json
@@ -21,6 +22,13 @@ COMPRESSIONS = {".gz", ".bz2", ".xz", ".zst"}
 
 Values = tuple[Any, ...]
 
+_REMEDIES = {
+    "\t": "set data.source.format=tsv",
+    ",": "set data.source.format=csv",
+    ";": "save it with commas, or with tabs as tsv",
+}
+"""What to do where a file has another separator than its format."""
+
 
 def read_rows(content: bytes, name: str, columns: Sequence[str], files: Files) -> Iterator[tuple[int, Values]]:
     """The data rows of a file: each row's number, counted from 1 without header and skipped rows, and its values in the given columns.
@@ -33,7 +41,8 @@ def read_rows(content: bytes, name: str, columns: Sequence[str], files: Files) -
         return _parquet(content, name, columns)
     try:
         # Bytes that cannot be decoded become surrogates here, so that `checked_text` finds them where the row's number is known.
-        text = content.decode("utf-8-sig" if files.encoding.lower() in {"utf-8", "utf8"} else files.encoding, errors="surrogateescape")
+        utf8 = codecs.lookup(files.encoding).name == "utf-8"
+        text = content.decode("utf-8-sig" if utf8 else files.encoding, errors="surrogateescape")
     except (LookupError, ValueError) as error:
         raise UsageError(f"cannot decode {name} with data.source.encoding={files.encoding}: {error}") from error
     match kind:
@@ -92,16 +101,38 @@ def _format(name: str) -> str:
     return FORMATS[suffixes[-1]]
 
 
-def no_such_column(column: str, name: str, columns: Sequence[str]) -> UsageError:
-    """The error for a column that is not there, naming those that are."""
-    return UsageError(f"{name} has no column {column!r}; its columns are {', '.join(columns)}; set data.text and data.label")
+class NoSuchColumnError(UsageError):
+    """A column is not there; tells those that are."""
+
+    def __init__(self, column: str, name: str, columns: Sequence[str]) -> None:
+        self.column, self.found = column, f"{name} has no column {column!r}; its columns are {listed(columns)}"
+        super().__init__(f"{self.found}; set data.text and data.label")
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """The names, each short and on one line, of which there may be as many as rows where the wrong column is the label."""
+    shown = [repr(name if len(name) <= 40 else f"{name[:40]}...") for name in names[:most]]
+    return ", ".join(shown) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def _places(columns: Sequence[str], names: Sequence[str], name: str) -> list[int]:
     for column in columns:
         if column not in names:
-            raise no_such_column(column, name, names)
+            raise NoSuchColumnError(column, name, names)
     return [names.index(column) for column in columns]
+
+
+def _header(names: list[str], text: str, name: str, columns: Sequence[str], *, tabs: bool) -> list[str]:
+    """The names in a file's first row. Raises UsageError where there are none, or where another separator stands between them."""
+    if not names:
+        empty = f"the first line of {name}" if text.strip() else name
+        raise UsageError(f"{empty} is empty; the first line should name the columns, among them {listed(columns)}")
+    if len(names) == 1 and names[0] not in columns:
+        for separator, remedy in _REMEDIES.items():
+            if separator in names[0]:
+                expected = "tabs" if tabs else "commas"
+                raise UsageError(f"{name} is not separated by {expected}: its first line is {listed(names)}; {remedy}")
+    return names
 
 
 def _delimited(text: str, name: str, columns: Sequence[str], files: Files, *, tabs: bool) -> Iterator[tuple[int, Values]]:
@@ -110,7 +141,7 @@ def _delimited(text: str, name: str, columns: Sequence[str], files: Files, *, ta
     reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True) if tabs else csv.reader(lines, strict=True)
     number = 0
     try:
-        names = files.columns or next(reader, [])
+        names = files.columns or _header(next(reader, []), text, name, columns, tabs=tabs)
         places = _places(columns, names, name)
         for _ in range(files.skip_rows):
             next(reader, None)
@@ -140,7 +171,7 @@ def _json_lines(text: str, name: str, columns: Sequence[str]) -> Iterator[tuple[
             raise UsageError(f'row {number} of {name} is not a JSON object such as {{"text": "...", "label": "..."}}')
         for column in columns:
             if column not in row:
-                raise no_such_column(column, f"row {number} of {name}", list(row))
+                raise NoSuchColumnError(column, f"row {number} of {name}", list(row))
         yield number, tuple(row[column] for column in columns)
 
 

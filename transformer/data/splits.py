@@ -8,6 +8,7 @@ from jaxtyping import Int
 
 from transformer.config.errors import UsageError
 from transformer.config.schema import Data
+from transformer.data.formats import listed
 from transformer.data.sources import Rows, Source
 
 
@@ -29,13 +30,17 @@ def complete_splits(source: Source, data: Data, *, labelled: bool = True) -> tup
             splits[name] = _without_duplicates(rows)
             if dropped := len(rows) - len(splits[name]):
                 notes.append(f"{dropped} of {len(rows)} rows of {name} left out: their text stood before")
-    overlap = 0
+    overlap, before = 0, ""
     for name, fraction in (("test", data.test_fraction), ("validation", data.validation_fraction)):
         if name not in splits and fraction:
-            kept, taken = stratified_split(splits["train"].labels, fraction, data.split_seed, name)
+            try:
+                kept, taken = stratified_split(splits["train"].labels, fraction, data.split_seed, name)
+            except UsageError as error:
+                raise UsageError(f"{error}{before}") from error
             splits["train"], splits[name] = splits["train"].take(kept.tolist()), splits["train"].take(taken.tolist())
             total, how = len(kept) + len(taken), ", stratified" if labelled else ""
             notes.append(f"{name} split off train: {len(taken)} of {total} rows{how}, data.split_seed={data.split_seed}")
+            before = f"; before, data.{name}_fraction={fraction} took {len(taken)} of {total} rows for {name}: set it lower"
         if name == "test" and "test" in splits:
             texts = set(splits["train"].texts)
             overlap = sum(text in texts for text in splits["test"].texts)
@@ -54,7 +59,7 @@ def stratified_split(
         raise UsageError(f"cannot split {name} off a single training row; give the source a {name} split, or set data.{name}_fraction=0")
     if single := sorted(label for label, count in counts.items() if count == 1):
         raise UsageError(
-            f"cannot split {name} off the training rows, stratified by label: one example alone in class {_listed(single)}; add examples "
+            f"cannot split {name} off the training rows, stratified by label: one example alone in class {listed(single)}; add examples "
             f"or remove the class, give the source a {name} split, or set data.{name}_fraction=0; where these are no classes, set "
             "data.label to another column, or data.label_threshold for numbers"
         )
@@ -82,7 +87,7 @@ def label_order(splits: Mapping[str, Rows], known: Sequence[str] | None) -> list
     names = list(known) if known else sorted(present, key=_by_number if all(map(_is_integer, present)) else str)
     for split, rows in splits.items():
         if strange := sorted(set(rows.labels) - set(names)):
-            raise UsageError(f"split {split} has the label {strange[0]!r}, which no training row has; those have {_listed(names)}")
+            raise UsageError(f"split {split} has the label {strange[0]!r}, which no training row has; those have {listed(names)}")
     return names
 
 
@@ -97,9 +102,3 @@ def _is_integer(name: str) -> bool:
 
 def _by_number(name: str) -> tuple[int, str]:
     return int(name), name  # 1 and 01 are two labels of one number
-
-
-def _listed(names: Sequence[str], most: int = 20) -> str:
-    """The names, each short and on one line, of which there may be as many as rows where the wrong column is the label."""
-    shown = [repr(name if len(name) <= 40 else f"{name[:40]}...") for name in names[:most]]
-    return ", ".join(shown) + (f" and {len(names) - most:,} more" if len(names) > most else "")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -30,6 +31,7 @@ def bag_of_words(config: schema.Config, dataset: Dataset, tell: Callable[[str], 
     if dataset.validation is None or dataset.test is None:
         raise UsageError("a comparison needs validation and test rows; set data.validation_fraction=0.1 and data.test_fraction=0.1")
     splits, _, _ = complete_splits(read_source(config.data, tell), config.data)
+    classes = len(dataset.labels)
     start = time.perf_counter()
     characters = {"analyzer": "char", "ngram_range": (1, 2)} if config.tokenizer.kind == "character" else {}
     vectorizer = TfidfVectorizer(sublinear_tf=True, **characters)
@@ -38,20 +40,27 @@ def bag_of_words(config: schema.Config, dataset: Dataset, tell: Callable[[str], 
     search, models = [], []
     for strength in INVERSE_STRENGTHS:
         models.append(LogisticRegression(C=strength, max_iter=1000).fit(features, dataset.train.labels))
-        accuracy = scores(models[-1].predict_proba(validation_features), dataset.validation.labels)["accuracy"]
+        accuracy = scores(_probabilities(models[-1], validation_features, classes), dataset.validation.labels)["accuracy"]
         search.append({"C": strength, "validation_accuracy": accuracy})
     best = int(np.argmax([tried["validation_accuracy"] for tried in search]))
     seconds = time.perf_counter() - start
-    probabilities = models[best].predict_proba(vectorizer.transform(map(_one_text, splits["test"].texts)))
+    probabilities = _probabilities(models[best], vectorizer.transform(map(_one_text, splits["test"].texts)), classes)
     figures = {
         "C": INVERSE_STRENGTHS[best],
         "search": search,
         "seconds": seconds,
         "features": len(vectorizer.vocabulary_),
-        "validation": scores(models[best].predict_proba(validation_features), dataset.validation.labels),
+        "validation": scores(_probabilities(models[best], validation_features, classes), dataset.validation.labels),
         "test": scores(probabilities, dataset.test.labels),
     }
     return figures, probabilities
+
+
+def _probabilities(model: LogisticRegression, features: scipy.sparse.csr_matrix, classes: int) -> np.ndarray:
+    """[examples, classes]; 0 for a class without a training row, of which the model has no column."""
+    probabilities = np.zeros((features.shape[0], classes))
+    probabilities[:, model.classes_] = model.predict_proba(features)
+    return probabilities
 
 
 def _one_text(text: Text) -> str:

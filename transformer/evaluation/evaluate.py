@@ -15,6 +15,7 @@ from transformer.data.tokenization import Split
 from transformer.evaluation.bootstrap import paired_bootstrap
 from transformer.evaluation.metrics import report
 from transformer.training.run import load_run
+from transformer.training.run_directory import check_data
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -40,11 +41,7 @@ def predict_split(directory: str | Path, split_name: SplitName, tell: Callable[[
     """
     run = load_run(directory)
     dataset = load_dataset(run.config, tell)
-    if dataset.labels != run.labels or dataset.tokenizer.to_str() != run.tokenizer.to_str():
-        raise UsageError(
-            f"{directory}: the data that its config.yaml names have changed since it was trained (other labels, or another tokenizer comes "
-            "of them); put the old data back, or train again"
-        )
+    check_data(run.directory, dataset.fingerprint, "train again")
     split: Split | None = getattr(dataset, split_name)
     if split is None or not len(split):
         there = [name for name in ("train", "validation", "test") if getattr(dataset, name)]

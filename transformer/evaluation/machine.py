@@ -14,10 +14,13 @@ from transformer.host import commit
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 
 
-def provenance() -> dict[str, Any]:
-    """What stands at the head of every file of figures: {"command", "date", "commit", "machine"}."""
+def provenance(*, libraries: bool = True) -> dict[str, Any]:
+    """What stands at the head of every file of figures: {"command", "date", "commit", "machine"}.
+
+    Without `libraries` neither their versions nor JAX's device: none of them needs to be there.
+    """
     return {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": commit(),
         "machine": {
@@ -25,8 +28,7 @@ def provenance() -> dict[str, Any]:
             "cores": os.cpu_count(),
             "memory_bytes": memory_bytes(),
             "system": platform.platform(),
-            **_device(),
-            "versions": {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in LIBRARIES}},
+            **(_libraries() if libraries else {}),
         },
     }
 
@@ -44,7 +46,11 @@ def memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _device() -> dict[str, str]:
+def _libraries() -> dict[str, Any]:
     import jax  # here, since a benchmark of other libraries asks for the rest where JAX is absent
 
-    return {"device": jax.default_backend(), "device_name": jax.devices()[0].device_kind}
+    return {
+        "device": jax.default_backend(),
+        "device_name": jax.devices()[0].device_kind,
+        "versions": {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in LIBRARIES}},
+    }

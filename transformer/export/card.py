@@ -10,23 +10,12 @@ import yaml
 
 from transformer.config import schema
 from transformer.export.markdown import block, bullets, code
+from transformer.export.tasks import reads_pairs, task_of
 from transformer.training.run import Run
+from transformer.training.run_directory import read_stored
 
 LISTED = 50
 """Most label names that a card lists."""
-WHAT = {
-    "classification": "A text classifier",
-    "masked_language_model": "A masked language model",
-    "contrastive": "An encoder that makes a text a vector, to search with",
-}
-TASKS = {"classification": "text-classification", "masked_language_model": "fill-mask", "contrastive": "feature-extraction"}
-"""What the hub calls it."""
-CLASSES = {
-    "classification": "AutoModelForSequenceClassification",
-    "masked_language_model": "AutoModelForMaskedLM",
-    "contrastive": "AutoModel",
-}
-
 UNTESTED = "not on other kinds of text, not for what it does to groups of people, not against texts that are made to mislead it"
 UNKNOWN = "the licences of the training data and of the weights at the start, if there were any; look them up before you pass this on"
 PROGRAM = """\
@@ -37,14 +26,6 @@ COMPATIBILITY = """\
 It was made by JAX {version}, and older versions may not read it. JAX promises that its versions of the following six months do; later
 ones may refuse: then export the run again. On GPUs and TPUs JAX may round the inputs of float32 products, so that outputs are not quite
 those on a CPU; `jax.default_matmul_precision` changes that."""
-RESULTS = {
-    "classification": "probabilities = model(**inputs).logits.softmax(-1)  # columns as in model.config.id2label",
-    "masked_language_model": "logits = model(**inputs).logits",
-    "contrastive": """\
-states, mask = model(**inputs).last_hidden_state, inputs["attention_mask"][:, :, None]
-vectors = (states * mask).sum(1) / mask.sum(1)
-vectors = vectors / vectors.norm(dim=1, keepdim=True)""",
-}
 
 
 def hugging_face_card(run: Run, config: dict[str, Any], name: str) -> str:
@@ -54,16 +35,15 @@ def hugging_face_card(run: Run, config: dict[str, Any], name: str) -> str:
         config: the exported config.json.
         name: of the exported directory.
     """
-    automatic = CLASSES[run.config.objective.kind]
-    pair = len(run.config.data.text) == 2 and run.config.objective.kind == "classification"
-    texts = '["a first text"], ["a second text"]' if pair else '["a text", "another"]'
+    task = task_of(run.config.objective)
+    texts = '["a first text"], ["a second text"]' if reads_pairs(run.config) else '["a text", "another"]'
     use = f"""\
-from transformers import {automatic}, AutoTokenizer
+from transformers import {task.automatic_class}, AutoTokenizer
 
 name = {json.dumps(name)}
-tokenizer, model = AutoTokenizer.from_pretrained(name), {automatic}.from_pretrained(name)
+tokenizer, model = AutoTokenizer.from_pretrained(name), {task.automatic_class}.from_pretrained(name)
 inputs = tokenizer({texts}, padding=True, truncation=True, return_tensors="pt")
-{RESULTS[run.config.objective.kind]}"""
+{task.result}"""
     notes = [f"The architecture is `{config['model_type']}` of the transformers library; the weights are float32."]
     if getattr(run.config.model, "low_rank", None) is not None:
         notes.append("It was trained by LoRA, and the low-rank sums are merged into the weights.")
@@ -81,9 +61,8 @@ def stablehlo_card(run: Run, name: str) -> str:
     Args:
         name: of the exported directory.
     """
-    text = """'["a first text", "a second text"]'""" if len(run.config.data.text) == 2 else '"a text"'
-    if run.config.objective.kind == "masked_language_model":
-        text = f'"a text with a {run.tokenizer.id_to_token(run.special.mask)}"'
+    example = task_of(run.config.objective).example.format(mask=run.tokenizer.id_to_token(run.special.mask))
+    text = """'["a first text", "a second text"]'""" if reads_pairs(run.config) else f'"{example}"'
     use = f"pip install jax flatbuffers numpy tokenizers\npython {shlex.quote(name)}/predict.py {text}"
     notes = [PROGRAM, COMPATIBILITY.format(version=jax.__version__)]
     return _card(run, library="jax", use=block(use), notes=notes)
@@ -91,12 +70,12 @@ def stablehlo_card(run: Run, name: str) -> str:
 
 def _card(run: Run, *, library: str, use: str, notes: list[str]) -> str:
     config = run.config
-    summary = json.loads((run.directory / "summary.json").read_text(encoding="utf-8"))
-    environment = json.loads((run.directory / "environment.json").read_text(encoding="utf-8"))
+    summary: dict[str, Any] = read_stored(run.directory / "summary.json")
+    environment: dict[str, Any] = read_stored(run.directory / "environment.json")
     kind = f"a {config.model.kind} encoder" if config.model.kind == "transformer" else f"an encoder of kind {config.model.kind}"
     parts = [
         f"# {code(config.name)}",
-        f"{WHAT[config.objective.kind]}: {kind}, layers: {config.model.layers}, parameters: {summary['parameters']['total']:,}.",
+        f"{task_of(config.objective).description}: {kind}, layers: {config.model.layers}, parameters: {summary['parameters']['total']:,}.",
         "## Use",
         use,
         *notes,
@@ -118,7 +97,7 @@ def _card(run: Run, *, library: str, use: str, notes: list[str]) -> str:
 def _front_matter(config: schema.Config, library: str) -> str:
     values: dict[str, Any] = {
         "library_name": library,
-        "pipeline_tag": TASKS[config.objective.kind],
+        "pipeline_tag": task_of(config.objective).hub_task,
         # What the hub calls a licence that nobody has stated.
         "license": "unknown",
         "tags": ["encoder", config.model.kind],
@@ -128,7 +107,7 @@ def _front_matter(config: schema.Config, library: str) -> str:
     weights = getattr(config.model, "initialize_from", None)
     if isinstance(weights, schema.HubWeights):
         values["base_model"] = weights.name
-    if isinstance(config.objective, schema.Classification):
+    if task_of(config.objective).labels:
         values["metrics"] = ["accuracy", "f1"]
     return yaml.safe_dump(values, allow_unicode=True, sort_keys=False)
 
@@ -201,7 +180,7 @@ def _figures(summary: dict[str, Any]) -> str:
 
 def _limits(run: Run, summary: dict[str, Any]) -> list[str]:
     limits = []
-    if isinstance(run.config.objective, schema.Classification):
+    if task_of(run.config.objective).labels:
         names = ", ".join(map(code, run.labels[:LISTED])) + (f" and {len(run.labels) - LISTED} more" if len(run.labels) > LISTED else "")
         limits.append(f"It knows {len(run.labels)} labels, and gives one of them to every text, whatever it is about: {names}.")
     data = "" if summary["test"] is not None else ", and on validation data only, by which the best step was chosen"

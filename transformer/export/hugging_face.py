@@ -12,14 +12,12 @@ from tokenizers import Tokenizer
 
 from transformer.config import schema
 from transformer.config.errors import UsageError
-from transformer.data.dataset import SpecialTokens
+from transformer.data.tokenization import SpecialTokens
 from transformer.export.card import hugging_face_card
-from transformer.model.hugging_face import Kind, write_model
+from transformer.export.tasks import task_of
+from transformer.model.hugging_face import write_model
 from transformer.model.low_rank import merge_low_rank
 from transformer.training.run import Run
-
-KINDS: dict[str, Kind] = {"classification": "classification", "masked_language_model": "masked_language_model", "contrastive": "encoder"}
-"""What stands on the encoder, by the kind of the objective."""
 
 
 def export_hugging_face(run: Run, directory: Path, name: str) -> None:
@@ -57,7 +55,7 @@ def _model(run: Run) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return write_model(
         model,
         parameters,
-        kind=KINDS[run.config.objective.kind],
+        kind=task_of(run.config.objective).layout,
         maximum_length=run.config.data.maximum_length,
         padding=run.special.padding,
         first=run.special.first,

@@ -2,9 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +12,9 @@ from jax import Array, export
 
 from transformer.config import schema
 from transformer.export.card import stablehlo_card
-from transformer.model.hugging_face.paths import flat, nested
-from transformer.training.objective import Batch
-from transformer.training.prediction import make_predict_step
+from transformer.export.tasks import reads_pairs, task_of
+from transformer.model.parameter_paths import flat, nested
+from transformer.training.objective import DeviceBatch
 from transformer.training.run import Run
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -42,15 +40,10 @@ def export_stablehlo(run: Run, directory: Path, name: str) -> None:
         "jax": jax.__version__,
     }
     (directory / "settings.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-    if isinstance(run.config.objective, schema.Classification):
+    if task_of(run.config.objective).labels:
         (directory / "labels.json").write_text(json.dumps(run.labels, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     shutil.copyfile(SCRIPT, directory / "predict.py")
     (directory / "README.md").write_text(stablehlo_card(run, name), encoding="utf-8")
-
-
-def reads_pairs(config: schema.Config) -> bool:
-    """Whether an exported program reads pairs of texts; only classifiers do."""
-    return len(config.data.text) == 2 and isinstance(config.objective, schema.Classification)
 
 
 def export_program(run: Run, parameters: dict[str, np.ndarray]) -> export.Exported:
@@ -61,17 +54,17 @@ def export_program(run: Run, parameters: dict[str, np.ndarray]) -> export.Export
     contrastive model, unit vectors [batch, width]. The length is a symbol, but for models with a parallel scan over it, which JAX cannot
     express so: there it is `data.maximum_length`.
     """
-    config = run.config
+    config, task = run.config, task_of(run.config.objective)
     batch_size, length, masked = export.symbolic_shape("batch, length, masked")
     if isinstance(config.model, schema.Recurrent) and config.model.kind in {"mingru", "minlstm"}:
         length = config.data.maximum_length
     names = ["tokens", "segments", "positions", *(["types"] if reads_pairs(config) else [])]
     batch = {name: jax.ShapeDtypeStruct((batch_size, length), jnp.int32) for name in names}
-    if isinstance(config.objective, schema.MaskedLanguageModel):
+    if task.gaps:
         batch["selected"] = jax.ShapeDtypeStruct((batch_size, masked), jnp.int32)
-    step = _step(run)
+    step = task.step(run.graph)
 
-    def program(parameters: dict[str, Array], batch: Batch) -> Array:
+    def program(parameters: dict[str, Array], batch: DeviceBatch) -> Array:
         # Without values, so that none can become a constant of the program.
         state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), run.parameters)
         nnx.replace_by_pure_dict(state, nested(parameters))
@@ -79,13 +72,3 @@ def export_program(run: Run, parameters: dict[str, np.ndarray]) -> export.Export
 
     shapes = {path: jax.ShapeDtypeStruct(array.shape, array.dtype) for path, array in parameters.items()}
     return export.export(jax.jit(program), platforms=PLATFORMS)(shapes, batch)
-
-
-def _step(run: Run) -> Callable[[Any, Batch], Array]:
-    match run.config.objective:
-        case schema.Classification():
-            return make_predict_step(run.graph)
-        case schema.MaskedLanguageModel():
-            return lambda parameters, batch: jax.nn.softmax(nnx.merge(run.graph, parameters)(**batch), axis=-1)
-        case schema.Contrastive():
-            return lambda parameters, batch: nnx.merge(run.graph, parameters)(**batch)

@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int
 
 from transformer.model.attention import additive_scores, attention_weights, segment_mask, weighted_sum
-from transformer.model.linear import Linear, xavier_uniform
+from transformer.model.linear import Linear, glorot_uniform
 from transformer.model.products import product
 
 QUERY_BLOCK = 16
@@ -26,7 +26,7 @@ class AdditiveAttention(nnx.Module):
         A learned query enters as W s + b, which is one vector: b.
         """
         self.key = Linear(width, width, dtype=dtype, rngs=rngs)
-        self.query_weight = None if learned_query else nnx.Param(xavier_uniform(rngs.params(), (width, width), jnp.float32))
+        self.query_weight = None if learned_query else nnx.Param(glorot_uniform(rngs.params(), (width, width), jnp.float32))
         self.vector = nnx.Param(jnp.zeros(width, jnp.float32))
         self.dtype = jnp.dtype(dtype)
 

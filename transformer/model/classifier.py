@@ -1,6 +1,7 @@
 """From a text's states to its class."""
 
 from collections.abc import Callable, Sequence
+from typing import assert_never
 
 import jax
 import jax.numpy as jnp
@@ -9,30 +10,32 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int, Key
 
-from transformer.config.schema import Pooling
+from transformer.config.schema.model import Pooling
 from transformer.model.additive import AttentionPooling
-from transformer.model.convolutional import ConvolutionalEncoder
 from transformer.model.dropout import dropout
-from transformer.model.encoder import Encoder
 from transformer.model.heads import HiddenLayer
 from transformer.model.linear import Linear
-from transformer.model.recurrent import RecurrentEncoder
-
-AnyEncoder = Encoder | RecurrentEncoder | ConvolutionalEncoder
+from transformer.model.text_encoder import TextEncoder
 
 
 def pool(states: Float[Array, "batch length width"], segments: Int[Array, "batch length"], pooling: Pooling) -> Float[Array, "batch width"]:
     """One vector a row: the first token's state, or the mean or the maximum over its tokens.
 
-    Padding (segment 0) never counts; a row of padding only gives zeros.
+    Padding (segment 0) never counts; a row of padding only gives zeros. ValueError for poolings that have parameters (`additive.py`).
     """
     real = (segments != 0)[:, :, None]
-    if pooling == "first":
-        return jnp.where(real[:, 0], states[:, 0], 0.0)
-    if pooling == "mean":
-        return jnp.where(real, states, 0.0).sum(axis=1) / jnp.maximum(real.sum(axis=1), 1)
-    maximum = jnp.where(real, states, -jnp.inf).max(axis=1)
-    return jnp.where(real.any(axis=1), maximum, 0.0)
+    match pooling:
+        case "first":
+            return jnp.where(real[:, 0], states[:, 0], 0.0)
+        case "mean":
+            return jnp.where(real, states, 0.0).sum(axis=1) / jnp.maximum(real.sum(axis=1), 1)
+        case "max":
+            maximum = jnp.where(real, states, -jnp.inf).max(axis=1)
+            return jnp.where(real.any(axis=1), maximum, 0.0)
+        case "attention" | "final_state_attention":
+            raise ValueError(f"pooling {pooling} has parameters; make an AttentionPooling for it")
+        case _:
+            assert_never(pooling)
 
 
 class Classifier(nnx.Module):
@@ -46,7 +49,7 @@ class Classifier(nnx.Module):
 
     def __init__(
         self,
-        encoder: AnyEncoder,
+        encoder: TextEncoder,
         *,
         classes: int,
         pooling: Sequence[Pooling],

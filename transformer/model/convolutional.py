@@ -33,12 +33,31 @@ class GatedConvolution(nnx.Module):
         return linear * jax.nn.sigmoid(gate)
 
 
-class ConvolutionalEncoder(nnx.Module):
-    """Embeddings, a linear layer to the hidden size, and a stack of gated convolutions (Dauphin et al. 2017, section 2).
+class ConvolutionalLayer(nnx.Module):
+    """x + dropout(convolution(norm(x))), as in a pre-norm Transformer, where Dauphin et al. (2017) normalize the weights."""
 
-    Each layer is x + dropout(convolution(norm(x))), and a norm ends the stack, as in a pre-norm Transformer: Dauphin et al. normalize the
-    weights instead. Windows are centred, since an encoder may read ahead; with every layer a state depends on (kernel_size - 1) / 2 tokens
-    more to both sides.
+    def __init__(self, config: schema.Convolutional, *, rngs: nnx.Rngs) -> None:
+        """Make `norm` and `convolution`."""
+        self.norm = LayerNorm(config.hidden)
+        self.convolution = GatedConvolution(config.hidden, config.kernel_size, dtype=config.precision, rngs=rngs)
+        self.dropout_rate = config.dropout
+
+    def __call__(
+        self,
+        x: Float[Array, "batch length width"],
+        visible: Bool[Array, "batch length taps"],
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "batch length width"]:
+        """One layer. With a `key`, the convolution's output drops out."""
+        return x + dropout(self.convolution(self.norm(x), visible), self.dropout_rate, key)
+
+
+class ConvolutionalEncoder(nnx.Module):
+    """Embeddings, a linear layer to the hidden size, a stack of gated convolutions, and a norm (Dauphin et al. 2017, section 2).
+
+    Windows are centred, since an encoder may read ahead; with every layer a state depends on (kernel_size - 1) / 2 tokens more to both
+    sides.
     """
 
     def __init__(self, config: schema.Convolutional, *, vocabulary_size: int, maximum_length: int, pairs: bool, rngs: nnx.Rngs) -> None:
@@ -48,12 +67,9 @@ class ConvolutionalEncoder(nnx.Module):
             maximum_length: longest text in tokens; makes no difference, since convolutions need no positions.
             pairs: whether `types` tell the two texts of a pair apart.
         """
-        self.embedding = Embedding(vocabulary_size, config.width, maximum_positions=maximum_length, types=2 if pairs else 0, rngs=rngs)
-        self.input = Linear(config.width, config.hidden, dtype=config.precision, rngs=rngs)
-        self.layers = nnx.List(
-            GatedConvolution(config.hidden, config.kernel_size, dtype=config.precision, rngs=rngs) for _ in range(config.layers)
-        )
-        self.norms = nnx.List(LayerNorm(config.hidden) for _ in range(config.layers))
+        self.embedding = Embedding(vocabulary_size, config.width, types=2 if pairs else 0, rngs=rngs)
+        self.embedding_projection = Linear(config.width, config.hidden, dtype=config.precision, rngs=rngs)
+        self.layers = nnx.List(ConvolutionalLayer(config, rngs=rngs) for _ in range(config.layers))
         self.final_norm = LayerNorm(config.hidden)
         self.kernel_size = config.kernel_size
         self.dropout_rate = config.dropout
@@ -78,10 +94,19 @@ class ConvolutionalEncoder(nnx.Module):
         """
         visible = (_windows(segments, self.kernel_size) == segments[:, :, None]) & (segments != 0)[:, :, None]
         keys = [None if key is None else jax.random.fold_in(key, index) for index in range(len(self.layers) + 1)]
-        x = self.input(dropout(self.embedding(tokens, positions, types), self.dropout_rate, keys[-1]))
-        for layer, norm, layer_key in zip(self.layers, self.norms, keys[:-1], strict=True):
-            x = x + dropout(layer(norm(x), visible), self.dropout_rate, layer_key)
+        x = self.embedding_projection(dropout(self.embedding(tokens, positions, types), self.dropout_rate, keys[-1]))
+        for layer, layer_key in zip(self.layers, keys[:-1], strict=True):
+            x = layer(x, visible, key=layer_key)
         return self.final_norm(x)
+
+    def attention_weights(
+        self,
+        tokens: Int[Array, "batch length"],
+        segments: Int[Array, "batch length"],
+        positions: Int[Array, "batch length"],
+        types: Int[Array, "batch length"] | None = None,
+    ) -> None:
+        """None: convolutions have no attention."""
 
 
 def _windows(x: Array, taps: int) -> Array:

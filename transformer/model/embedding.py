@@ -1,13 +1,12 @@
 """Token embeddings, with what is added to them."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 from jaxtyping import Float, Int
 
+from transformer.config.schema.model import Positions
 from transformer.model.positions import sinusoids
 
 SPREAD_BEFORE_NORM = 0.02
@@ -28,8 +27,8 @@ class Embedding(nnx.Module):
         vocabulary_size: int,
         width: int,
         *,
-        maximum_positions: int,
-        positions: Literal["sinusoidal", "learned", "rotary", "none"] = "none",
+        maximum_positions: int = 0,
+        positions: Positions = "none",
         types: int = 0,
         norm_follows: bool = False,
         rngs: nnx.Rngs,

@@ -14,7 +14,7 @@ from transformer.model.dropout import dropout
 from transformer.model.embedding import Embedding
 from transformer.model.feed_forward import FeedForward
 from transformer.model.linear import add_low_rank
-from transformer.model.normalization import LayerNorm, RMSNorm, make_norm
+from transformer.model.normalization import make_norm
 
 
 class EncoderLayer(nnx.Module):
@@ -41,8 +41,8 @@ class EncoderLayer(nnx.Module):
             config.width, config.feed_forward, config.activation, bias=config.bias, dtype=config.precision, rngs=rngs
         )
         is_normalized = index == 0 and config.embedding_norm and config.norm_position == "pre"
-        self.attention_norm = None if is_normalized else norm_of(config)
-        self.feed_forward_norm = norm_of(config)
+        self.attention_norm = None if is_normalized else make_norm(config, bias=config.bias)
+        self.feed_forward_norm = make_norm(config, bias=config.bias)
         self.dropout_rate = config.dropout
         self.norm_position = config.norm_position
 
@@ -73,17 +73,12 @@ class EncoderLayer(nnx.Module):
         return self.attention_norm(x) if self.norm_position == "pre" and self.attention_norm is not None else x
 
 
-def norm_of(config: schema.Transformer) -> LayerNorm | RMSNorm:
-    """A norm of states, as all those of this encoder are."""
-    return make_norm(config.norm, config.width, epsilon=config.norm_epsilon, bias=config.bias)
-
-
 class Encoder(nnx.Module):
     """Embeddings and a stack of layers (Vaswani et al. 2017, section 3.1; BERT, Devlin et al. 2019).
 
     A pre-norm stack ends with a norm, since nothing else bounds its states (Xiong et al. 2020). Where attention is local, a token of a
-    layer sees its text up to `local_window` tokens away; with `global_every`, the first layer and every so many-th from there see all of
-    it. Layers that are scanned are one layer whose parameters have a leading axis `layers`.
+    layer sees its text up to `local_window` tokens away; with `global_every`, every so many layers, the first included, see all of it.
+    Layers that are scanned are one layer whose parameters have a leading axis `layers`.
     """
 
     def __init__(self, config: schema.Transformer, *, vocabulary_size: int, maximum_length: int, pairs: bool, rngs: nnx.Rngs) -> None:
@@ -102,13 +97,13 @@ class Encoder(nnx.Module):
             norm_follows=config.embedding_norm,
             rngs=rngs,
         )
-        self.embedding_norm = norm_of(config) if config.embedding_norm else None
+        self.embedding_norm = make_norm(config, bias=config.bias) if config.embedding_norm else None
         layers = [EncoderLayer(config, index=index, rngs=rngs) for index in range(config.layers)]
         if config.low_rank is not None:
             for layer in layers:
                 add_low_rank(layer, config.low_rank, rngs=rngs)
         self.layers = _stack(layers) if config.scan_layers else nnx.List(layers)
-        self.final_norm = norm_of(config) if config.norm_position == "pre" else None
+        self.final_norm = make_norm(config, bias=config.bias) if config.norm_position == "pre" else None
         self.local_window = config.local_window
         self.dropout_rate = config.dropout
         self.rematerialize = config.rematerialize
@@ -134,21 +129,22 @@ class Encoder(nnx.Module):
         x = dropout(self._embed(tokens, positions, types), self.dropout_rate, embedding_key)
         everything, nearby = self._masks(segments, positions)
 
-        def apply(state: nnx.State[Any, Any], x: Array, index: int | Array) -> Array:
+        def apply(definition: nnx.GraphDef[EncoderLayer], state: nnx.State[Any, Any], x: Array, index: int | Array) -> Array:
             layer_key = None if layers_key is None else jax.random.fold_in(layers_key, index)
-            layer: EncoderLayer = nnx.merge(definition, state)
+            layer = nnx.merge(definition, state)
             return layer(x, nearby if layer.local else everything, positions, key=layer_key)
 
         if self.rematerialize:
-            apply = jax.checkpoint(apply)
+            # JAX traces it once for all arguments of the same shapes: what sets a layer apart, such as `local`, has to be one of them.
+            apply = jax.checkpoint(apply, static_argnums=0)
         if isinstance(self.layers, EncoderLayer):
             definition, stacked = nnx.split(self.layers)
             indices = jnp.arange(jax.tree.leaves(stacked)[0].shape[0])
-            x, _ = jax.lax.scan(lambda x, layer: (apply(layer[0], x, layer[1]), None), x, (stacked, indices))
+            x, _ = jax.lax.scan(lambda x, layer: (apply(definition, layer[0], x, layer[1]), None), x, (stacked, indices))
         else:
             for index, layer in enumerate(self.layers):
                 definition, state = nnx.split(layer)
-                x = apply(state, x, index)
+                x = apply(definition, state, x, index)
         return x if self.final_norm is None else self.final_norm(x)
 
     def attention_weights(

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +11,8 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from transformer.config.schema.model import Activation
 from transformer.model.linear import Linear
-
-Activation = Literal["relu", "gelu", "gelu_tanh", "geglu", "swiglu"]
 
 
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

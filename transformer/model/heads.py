@@ -1,7 +1,6 @@
 """What stands between an encoder's states and what is predicted: the hidden layer of a classifier, and the head that tells tokens."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +10,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from transformer.config import schema
+from transformer.config.schema.model import Hidden
 from transformer.model.feed_forward import NONLINEARITIES, gelu
 from transformer.model.linear import Linear
 from transformer.model.normalization import make_norm
 from transformer.model.products import product_with_transpose
-
-Hidden = Literal["tanh", "relu", "gelu_norm"]
 
 HIDDEN_NONLINEARITIES: dict[Hidden, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu, "gelu_norm": gelu}
 
@@ -32,7 +30,7 @@ class HiddenLayer(nnx.Module):
         """Make the linear layer `dense`, from `inputs` to the encoder's width, and `norm` or None."""
         normalized = kind == "gelu_norm"
         self.dense = Linear(inputs, config.width, bias=not normalized, dtype=config.precision, rngs=rngs)
-        self.norm = make_norm(config.norm, config.width, epsilon=config.norm_epsilon, bias=False) if normalized else None
+        self.norm = make_norm(config, bias=False) if normalized else None
         self.kind = kind
         self.output_width = config.width
 
@@ -50,7 +48,7 @@ class LanguageModelHead(nnx.Module):
     def __init__(self, config: schema.Transformer, *, vocabulary_size: int, rngs: nnx.Rngs) -> None:
         """Make the linear layer `dense` [width, width], `norm`, and `bias` [vocabulary] (c), zeros."""
         self.dense = Linear(config.width, config.width, bias=config.bias, dtype=config.precision, rngs=rngs)
-        self.norm = make_norm(config.norm, config.width, epsilon=config.norm_epsilon, bias=config.bias)
+        self.norm = make_norm(config, bias=config.bias)
         self.bias = nnx.Param(jnp.zeros(vocabulary_size, jnp.float32))
         self.activation = config.activation
         self.dtype: DTypeLike = jnp.dtype(config.precision)

@@ -4,7 +4,6 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from transformer.model.classifier import Classifier
-from transformer.model.convolutional import ConvolutionalEncoder
 
 
 def capture_attention(
@@ -28,9 +27,9 @@ def capture_attention(
     """
     states = classifier.encoder(tokens, segments, positions, types)
     captured = {"states": states}
-    if not isinstance(classifier.encoder, ConvolutionalEncoder):
-        weights = classifier.encoder.attention_weights(tokens, segments, positions, types)
-        captured |= {} if weights is None else {"self_attention": weights}
+    weights = classifier.encoder.attention_weights(tokens, segments, positions, types)
+    if weights is not None:
+        captured["self_attention"] = weights
     for kind, pooling in classifier.attention_pooling.items():
         captured[kind] = pooling.weights(states, segments)
     return classifier(tokens, segments, positions, types), captured

@@ -11,7 +11,7 @@ from transformer.config import schema
 from transformer.model.low_rank import LowRankSum
 from transformer.model.products import product
 
-xavier_uniform = jax.nn.initializers.glorot_uniform()
+glorot_uniform = jax.nn.initializers.glorot_uniform()
 
 
 class Linear(nnx.Module):
@@ -28,7 +28,7 @@ class Linear(nnx.Module):
         *,
         bias: bool = True,
         dtype: DTypeLike = jnp.float32,
-        initializer: jax.nn.initializers.Initializer = xavier_uniform,
+        initializer: jax.nn.initializers.Initializer = glorot_uniform,
         rngs: nnx.Rngs,
     ) -> None:
         """Make the parameters `weight` [inputs, outputs] and `bias` [outputs] or None; `dtype` is the type of the product's inputs."""

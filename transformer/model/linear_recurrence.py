@@ -3,9 +3,10 @@
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
+
+from transformer.model.reading_order import step_before
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -31,8 +32,8 @@ def _forward(decay: Array, addition: Array, reverse: bool) -> tuple[Array, tuple
 def _backward(reverse: bool, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     decay, states = saved
     # A state acts on the loss through its own output and, multiplied by the next step's decay, through the next state.
-    state_gradient = _scan(_step_before(decay, not reverse), gradient, not reverse)
-    return state_gradient * _step_before(states, reverse), state_gradient
+    state_gradient = _scan(step_before(decay, not reverse), gradient, not reverse)
+    return state_gradient * step_before(states, reverse), state_gradient
 
 
 linear_recurrence.defvjp(_forward, _backward)
@@ -44,8 +45,3 @@ def _scan(decay: Array, addition: Array, reverse: bool) -> Array:
 
     states: Array = jax.lax.associative_scan(after, (decay, addition), reverse=reverse)[1]
     return states
-
-
-def _step_before(x: Array, reverse: bool) -> Array:
-    zero = jnp.zeros_like(x[:1])
-    return jnp.concatenate([x[1:], zero] if reverse else [zero, x[:-1]])

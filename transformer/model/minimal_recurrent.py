@@ -1,7 +1,5 @@
 """Recurrent networks whose gates see the input alone, so that all their steps are computed in parallel (Feng et al. 2024)."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -9,9 +7,11 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
+from transformer.config.schema.model import MinimalRecurrence
+from transformer.model.linear import glorot_uniform
 from transformer.model.linear_recurrence import linear_recurrence
 from transformer.model.products import product
-from transformer.model.recurrent_scan import continues_text
+from transformer.model.reading_order import continues_text
 
 
 class MinimalRecurrentLayer(nnx.Module):
@@ -26,12 +26,12 @@ class MinimalRecurrentLayer(nnx.Module):
     """
 
     def __init__(
-        self, kind: Literal["mingru", "minlstm"], inputs: int, hidden: int, *, reverse: bool = False, dtype: DTypeLike, rngs: nnx.Rngs
+        self, kind: MinimalRecurrence, inputs: int, hidden: int, *, reverse: bool = False, dtype: DTypeLike, rngs: nnx.Rngs
     ) -> None:
         """Make `input_weight` [inputs, gates x hidden] and `bias`."""
         gates = 2 if kind == "mingru" else 3
-        glorot = jax.nn.initializers.glorot_uniform()
-        self.input_weight = nnx.Param(jnp.concatenate([glorot(rngs.params(), (inputs, hidden), jnp.float32) for _ in range(gates)], axis=1))
+        blocks = [glorot_uniform(rngs.params(), (inputs, hidden), jnp.float32) for _ in range(gates)]
+        self.input_weight = nnx.Param(jnp.concatenate(blocks, axis=1))
         self.bias = nnx.Param(jnp.zeros(gates * hidden, jnp.float32).at[:hidden].set(-1.0 if kind == "mingru" else 1.0))
         self.kind = kind
         self.reverse = reverse

@@ -1,13 +1,14 @@
 """Layer normalization and its simpler relative."""
 
 from functools import partial
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 from jaxtyping import Float
+
+from transformer.config import schema
 
 EPSILON = 1e-6
 
@@ -37,9 +38,13 @@ class RMSNorm(nnx.Module):
         return _rms_norm(x, self.scale[...], self.epsilon)
 
 
-def make_norm(kind: Literal["layer", "rms"], width: int, *, epsilon: float, bias: bool) -> LayerNorm | RMSNorm:
-    """The norm that `model.norm` names; RMSNorm never has a bias."""
-    return LayerNorm(width, epsilon=epsilon, bias=bias) if kind == "layer" else RMSNorm(width, epsilon=epsilon)
+def make_norm(config: schema.Transformer, *, bias: bool) -> LayerNorm | RMSNorm:
+    """The norm of states that `model.norm` names; RMSNorm never has a bias."""
+    match config.norm:
+        case "layer":
+            return LayerNorm(config.width, epsilon=config.norm_epsilon, bias=bias)
+        case "rms":
+            return RMSNorm(config.width, epsilon=config.norm_epsilon)
 
 
 # Recomputed in the backward pass: that is cheaper than to write the intermediate arrays to memory and read them back.

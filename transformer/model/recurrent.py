@@ -1,7 +1,5 @@
 """The recurrent encoders: plain RNN, LSTM and GRU, and minLSTM and minGRU."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -10,13 +8,16 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Int, Key
 
 from transformer.config import schema
+from transformer.config.schema.model import SteppedRecurrence
 from transformer.model.additive import IntraAttention
 from transformer.model.dropout import dropout
 from transformer.model.embedding import Embedding
+from transformer.model.linear import glorot_uniform
 from transformer.model.minimal_recurrent import MinimalRecurrentLayer
 from transformer.model.products import product
+from transformer.model.reading_order import continues_text
 from transformer.model.recurrent_cells import CELLS
-from transformer.model.recurrent_scan import continues_text, recur
+from transformer.model.recurrent_scan import recur
 
 
 class RecurrentLayer(nnx.Module):
@@ -27,18 +28,17 @@ class RecurrentLayer(nnx.Module):
     """
 
     def __init__(
-        self, kind: Literal["rnn", "lstm", "gru"], inputs: int, hidden: int, *, reverse: bool = False, dtype: DTypeLike, rngs: nnx.Rngs
+        self, kind: SteppedRecurrence, inputs: int, hidden: int, *, reverse: bool = False, dtype: DTypeLike, rngs: nnx.Rngs
     ) -> None:
         """Make `input_weight` [inputs, gates x hidden], `recurrent_weight` [hidden, gates x hidden] and `bias`."""
         cell = CELLS[kind]
         self.kind = kind
-        glorot, orthogonal = jax.nn.initializers.glorot_uniform(), jax.nn.initializers.orthogonal()
 
         def blocks(initializer: jax.nn.initializers.Initializer, rows: int) -> Array:
             return jnp.concatenate([initializer(rngs.params(), (rows, hidden), jnp.float32) for _ in range(cell.gates)], axis=1)
 
-        self.input_weight = nnx.Param(blocks(glorot, inputs))
-        self.recurrent_weight = nnx.Param(blocks(orthogonal, hidden))
+        self.input_weight = nnx.Param(blocks(glorot_uniform, inputs))
+        self.recurrent_weight = nnx.Param(blocks(jax.nn.initializers.orthogonal(), hidden))
         bias = jnp.zeros(cell.biases * hidden, jnp.float32)
         self.bias = nnx.Param(bias.at[hidden : 2 * hidden].set(1.0) if kind == "lstm" else bias)
         self.reverse = reverse
@@ -64,7 +64,7 @@ class RecurrentEncoder(nnx.Module):
             maximum_length: longest text in tokens; makes no difference, since a recurrent network needs no positions.
             pairs: whether `types` tell the two texts of a pair apart.
         """
-        self.embedding = Embedding(vocabulary_size, config.width, maximum_positions=maximum_length, types=2 if pairs else 0, rngs=rngs)
+        self.embedding = Embedding(vocabulary_size, config.width, types=2 if pairs else 0, rngs=rngs)
         directions = (False, True) if config.bidirectional else (False,)
         self.output_width = config.hidden * len(directions)
         self.reverse_width = config.hidden if config.bidirectional else 0

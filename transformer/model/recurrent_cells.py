@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from transformer.config.schema.model import SteppedRecurrence
+
 State = tuple[Array, ...]
 
 
@@ -115,4 +117,4 @@ class GRU(Cell):
         return jnp.concatenate([projected_gradient.sum((0, 1)), recurrent_gradient[..., 2 * hidden :].sum((0, 1))])
 
 
-CELLS: dict[str, Cell] = {"rnn": RNN(), "lstm": LSTM(), "gru": GRU()}
+CELLS: dict[SteppedRecurrence, Cell] = {"rnn": RNN(), "lstm": LSTM(), "gru": GRU()}

@@ -13,22 +13,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from transformer.model.products import product
+from transformer.model.reading_order import step_before
 from transformer.model.recurrent_cells import Cell, State
 
 Saved = tuple[Array, Array, State, Any]
-
-
-def continues_text(segments: Int[Array, "length batch"], reverse: bool) -> Float[Array, "length batch 1"]:
-    """1 where a token goes on from the one that was read before it, 0 where a text begins and in padding.
-
-    A text is a run of one segment number; `reverse` is reading from the last position to the first.
-    """
-    neighbour = jnp.zeros_like(segments[:1])
-    neighbours = jnp.concatenate([segments[1:], neighbour] if reverse else [neighbour, segments[:-1]])
-    return ((segments == neighbours) & (segments != 0)).astype(jnp.float32)[:, :, None]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 5, 6))
@@ -71,7 +62,7 @@ def _forward(
 
 def _backward(cell: Cell, reverse: bool, dtype: DTypeLike, residuals: Saved, gradient: Array) -> tuple[Array, Array, Array, None]:
     weight, continues, states, saved = residuals
-    previous = tuple(continues * _step_before(array, reverse) for array in states)
+    previous = tuple(continues * step_before(array, reverse) for array in states)
     transposed = weight.T.astype(dtype)
 
     def step(later: State, inputs: tuple[Array, Array, State, State, Any]) -> tuple[State, Array]:
@@ -94,8 +85,3 @@ recur.defvjp(_forward, _backward)
 
 def _zeros(cell: Cell, like: Array, weight: Array) -> State:
     return (jnp.zeros((like.shape[1], weight.shape[0]), jnp.float32),) * cell.states
-
-
-def _step_before(states: Array, reverse: bool) -> Array:
-    zero = jnp.zeros_like(states[:1])
-    return jnp.concatenate([states[1:], zero] if reverse else [zero, states[:-1]])

@@ -1,17 +1,19 @@
 """Texts as unit vectors whose cosines tell how near their meanings are."""
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 from jaxtyping import Float, Int, Key
 
-from transformer.model.classifier import AnyEncoder, pool
+from transformer.model.classifier import pool
+from transformer.model.text_encoder import TextEncoder
 
 
 class SentenceEmbedder(nnx.Module):
     """An encoder, mean pooling, and normalization to length 1 (Reimers and Gurevych 2019, section 3)."""
 
-    def __init__(self, encoder: AnyEncoder) -> None:
+    def __init__(self, encoder: TextEncoder) -> None:
         """Take the encoder; there are no further parameters."""
         self.encoder = encoder
 
@@ -36,12 +38,19 @@ class SentenceEmbedder(nnx.Module):
         *,
         key: Key[Array, ""] | None = None,
     ) -> tuple[Float[Array, "batch width"], Float[Array, "batch width"]]:
-        """The vectors of the first and of the second text of each row. Neither sees the other: they are segments of a packed row."""
-        second = types * (segments != 0)
-        first_length = jnp.sum((segments != 0) & (second == 0), axis=1, keepdims=True)
-        parts = jnp.where(second == 1, 2, segments)
-        states = self.encoder(tokens, parts, positions - second * first_length, jnp.zeros_like(types), key=key)
-        first, other = (unit(pool(states, (parts == number).astype(jnp.int32), "mean")) for number in (1, 2))
+        """The vectors of the first and of the second text of each row. Neither sees the other: they are segments of a packed row.
+
+        The row's first token, which begins every text that stands alone, is put before the second text too: both are trained in the
+        form in which they will be searched.
+        """
+        start = jnp.sum((segments != 0) & (types == 0), axis=1, keepdims=True)
+        end = jnp.sum(segments != 0, axis=1, keepdims=True)
+        columns = jax.lax.broadcasted_iota(jnp.int32, (tokens.shape[0], tokens.shape[1] + 1), 1)
+        text = jnp.where(columns < start, 1, jnp.where(columns <= end, 2, 0))
+        shifted = jnp.take_along_axis(tokens, columns - (columns > start), axis=1, mode="clip")
+        widened = jnp.where(columns == start, tokens[:, :1], shifted)
+        states = self.encoder(widened, text, (columns - start * (text == 2)) * (text != 0), jnp.zeros_like(text), key=key)
+        first, other = (unit(pool(states, (text == number).astype(jnp.int32), "mean")) for number in (1, 2))
         return first, other
 
 

@@ -18,9 +18,8 @@ from transformer.data.cache import content_key
 from transformer.data.sources import Text
 from transformer.data.tokenization import encode_texts, special_tokens
 from transformer.model.sentence_embedder import SentenceEmbedder
-from transformer.training.devices import split_rows
-from transformer.training.objective import Parameters, model_inputs
-from transformer.training.objectives import Batch
+from transformer.training.objective import DeviceBatch, Parameters, empty_inputs
+from transformer.training.prediction import over_examples
 
 SMALLEST_LENGTH = 8
 
@@ -63,7 +62,7 @@ class EncoderEmbedder:
             maximum_length: longest text in tokens; longer ones are cut.
         """
 
-        def embed(parameters: Parameters, batch: Batch) -> Float[jax.Array, "batch width"]:
+        def embed(parameters: Parameters, batch: DeviceBatch) -> Float[jax.Array, "batch width"]:
             model: Any = nnx.merge(graph, parameters)
             return SentenceEmbedder(model.encoder)(**batch)
 
@@ -72,7 +71,8 @@ class EncoderEmbedder:
         self._tokenizer, self._special = tokenizer, special_tokens(tokenizer)
         self._batching, self._maximum_length, self._mesh = batching, maximum_length, mesh
         self._settings = settings
-        self.width = int(jax.eval_shape(embed, parameters, model_inputs(_empty(batching.row_multiple, SMALLEST_LENGTH))).shape[1])
+        nothing = empty_inputs(batching.row_multiple, SMALLEST_LENGTH, pairs=False)
+        self.width = int(jax.eval_shape(embed, parameters, nothing).shape[1])
 
     @property
     def identity(self) -> str:
@@ -84,14 +84,11 @@ class EncoderEmbedder:
 
     def __call__(self, texts: Sequence[Text]) -> Float[np.ndarray, "texts width"]:
         """The vector of each text. It depends on no other text, within float tolerance."""
+        if not texts:
+            return np.zeros((0, self.width), np.float32)
         split = encode_texts(self._tokenizer, texts, self._maximum_length)
-        vectors = np.zeros((len(texts), self.width), np.float32)
-        dispatched = []
-        for batch, indices in EvaluationBatches(split, self._special, self._shapes(split.lengths), self._mesh.size):
-            dispatched.append((indices, self._embed(self._parameters, split_rows(model_inputs(batch), self._mesh))))
-        for indices, rows in dispatched:
-            vectors[indices[indices >= 0]] = np.asarray(rows)[indices >= 0]
-        return vectors
+        batches = EvaluationBatches(split, self._special, self._shapes(split.lengths), self._mesh.size)
+        return over_examples(lambda batch: self._embed(self._parameters, batch), batches, self._mesh)
 
     def _shapes(self, lengths: Int[np.ndarray, " texts"]) -> Shapes:
         """Shapes of 8, 12, 16, 24, 32, 48, ... tokens, up to the first that holds all texts; for a few texts with few rows."""
@@ -107,8 +104,3 @@ class EncoderEmbedder:
 def _lengths(maximum: int) -> list[int]:
     steps = (SMALLEST_LENGTH * 2**power * part // 2 for power in itertools.count() for part in (2, 3))
     return [*itertools.takewhile(lambda length: length < maximum, steps), maximum]
-
-
-def _empty(rows: int, length: int) -> Batch:
-    zeros = np.zeros((rows, length), np.int32)
-    return {"tokens": zeros, "segments": zeros, "positions": zeros}

@@ -2,6 +2,7 @@
 
 import collections
 import math
+import sys
 import time
 
 import jax
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from transformer.config import schema
-from transformer.training.experiment import Stopwatch, build_experiment, count_parameters
+from transformer.training.experiment import Stopwatch, build_experiment, count_parameters, program_bytes
 from transformer.training.initialization import complete_config
 
 TIMED_STEPS = 3
@@ -17,7 +18,7 @@ TIMED_STEPS = 3
 
 def dry_run(config: schema.Config) -> None:
     """Load data and model, compile and time the step for each shape of batch, and print the figures; writes no run."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 140)  # a pipe has no width, and Rich would take 80 columns
     stopwatch = Stopwatch()
     config = complete_config(config, console.print)
     experiment = build_experiment(config, console.print)
@@ -41,7 +42,7 @@ def dry_run(config: schema.Config) -> None:
             state, metrics = experiment.step(state, batch)
         jax.block_until_ready(metrics)
         seconds[shape] = (time.perf_counter() - start) / TIMED_STEPS
-        needed = _memory(program)
+        needed = program_bytes(program) or math.nan
         memory_needed = max(memory_needed, needed)
         operations = (program.cost_analysis() or {}).get("flops", math.nan)
         rows, length = shape
@@ -69,11 +70,3 @@ def dry_run(config: schema.Config) -> None:
         console.print(note)
     console.print(table)
     console.print(figures)
-
-
-def _memory(program: jax.stages.Compiled) -> float:
-    """Bytes that the program needs while it runs; not a number where the backend does not tell."""
-    memory = program.memory_analysis()
-    if memory is None:
-        return math.nan
-    return float(memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes)

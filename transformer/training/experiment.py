@@ -10,19 +10,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from transformer.config import schema
 from transformer.config.errors import UsageError
-from transformer.data.batching import TrainingBatches
+from transformer.data.batching import Batch, TrainingBatches
 from transformer.data.dataset import Dataset, load_dataset
+from transformer.data.tokenization import Split
 from transformer.training.devices import data_mesh, replicate, split_rows
 from transformer.training.initialization import initialize
 from transformer.training.learning_rates import learning_rate_shares
 from transformer.training.models import initial_model
-from transformer.training.objective import Parameters
-from transformer.training.objectives import Batch, Evaluator, Score, build_objective
+from transformer.training.objective import DeviceBatch, Evaluator, Parameters, Score
+from transformer.training.objectives import build_objective
 from transformer.training.optimizer import build_optimizer, learning_rate_schedule
 from transformer.training.step import StepMetrics, TrainState, Variation, initial_state, make_train_step
 
@@ -59,13 +59,13 @@ class CompiledStep:
     """The training step of one run, compiled once for each shape of batch; the state is donated."""
 
     def __init__(
-        self, step: Callable[[TrainState, Batch, Variation], tuple[TrainState, StepMetrics]], variation: Variation, mesh: Mesh
+        self, step: Callable[[TrainState, DeviceBatch, Variation], tuple[TrainState, StepMetrics]], variation: Variation, mesh: Mesh
     ) -> None:
         self._step = jax.jit(step, donate_argnums=0, out_shardings=NamedSharding(mesh, PartitionSpec()))
         self._variation = replicate(variation, mesh)
         self.executables: dict[tuple[int, ...], jax.stages.Compiled] = {}
 
-    def compile(self, state: TrainState, batch: Batch, stopwatch: Stopwatch) -> jax.stages.Compiled:
+    def compile(self, state: TrainState, batch: DeviceBatch, stopwatch: Stopwatch) -> jax.stages.Compiled:
         """The compiled program for batches shaped like this one; what compiling takes is added to `stopwatch`."""
         shape = tuple(batch["tokens"].shape)
         if shape not in self.executables:
@@ -73,7 +73,7 @@ class CompiledStep:
                 self.executables[shape] = self._step.lower(state, batch, self._variation).compile()
         return self.executables[shape]
 
-    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
+    def __call__(self, state: TrainState, batch: DeviceBatch) -> tuple[TrainState, StepMetrics]:
         """Run the program that `compile` made for such batches."""
         result: tuple[TrainState, StepMetrics] = self.executables[tuple(batch["tokens"].shape)](state, batch, self._variation)
         return result
@@ -99,9 +99,15 @@ class Experiment:
     """Makes what measures parameters; class probabilities are measured by the score it is given."""
     mesh: Mesh
 
-    def place(self, batch: dict[str, np.ndarray]) -> Batch:
+    @property
+    def measured(self) -> dict[str, Split]:
+        """The splits that are measured, by name: validation, and test unless the config says otherwise, where there are such."""
+        splits = {"validation": self.dataset.validation, "test": self.dataset.test if self.config.training.evaluate_test else None}
+        return {name: split for name, split in splits.items() if split is not None}
+
+    def place(self, batch: Batch) -> DeviceBatch:
         """Put a batch on the devices."""
-        placed: Batch = split_rows(batch, self.mesh)
+        placed: DeviceBatch = split_rows(batch, self.mesh)
         return placed
 
 
@@ -151,7 +157,7 @@ def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Ex
         learning_rate=lambda step: peak * rate(step),
         initial=lambda: replicate(make_state(parameters), mesh),
         step=CompiledStep(train_step, Variation(jax.random.key(config.seed), jnp.float32(peak)), mesh),
-        evaluator=lambda score: objective.evaluator(config, dataset, graph, mesh, score),
+        evaluator=lambda score: objective.evaluator(config, dataset, batches.shapes, graph, mesh, score),
         mesh=mesh,
     )
 
@@ -180,3 +186,11 @@ def count_parameters(parameters: Parameters) -> dict[str, int]:
         if not any(getattr(key, "key", None) == "embedding" for key in path):
             without += leaf.size
     return {"total": total, "without_embeddings": without}
+
+
+def program_bytes(program: jax.stages.Compiled) -> int | None:
+    """Memory that a compiled program asks for: arguments, results and everything between; None where the backend does not tell."""
+    memory = program.memory_analysis()
+    if memory is None:
+        return None
+    return int(memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes)

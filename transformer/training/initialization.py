@@ -16,8 +16,8 @@ from transformer.config.load import load_config
 from transformer.config.messages import explain
 from transformer.data.pretrained import locate_weights, read_config, read_safetensors
 from transformer.model.hugging_face import read_architecture, read_parameters
-from transformer.model.hugging_face.paths import flat, layers_apart, nested
 from transformer.model.low_rank import merge_low_rank
+from transformer.model.parameter_paths import flat, layers_apart, nested
 from transformer.training.objective import Parameters
 from transformer.training.run import load_run
 

@@ -46,10 +46,11 @@ def _share(path: list[str], dimensions: int, config: schema.Config) -> float | n
         # Scanned layers: the first axis counts them.
         layer = np.arange(1, model.layers + 1).reshape(-1, *[1] * (dimensions - 1))
         return np.where(layer > (frozen_layers or 0), decay ** (model.layers - layer), 0.0).astype(np.float32)
-    # Convolutional encoders keep their layers' norms beside them.
-    if path[1] in ("layers", "norms"):
+    if path[1] == "layers":
         layer_number = int(path[2]) + 1
+    elif path[1].startswith("embedding"):
+        layer_number = 0
     else:
-        layer_number = 0 if path[1].startswith("embedding") or path[1] == "input" else model.layers
+        layer_number = model.layers
     frozen = frozen_layers is not None and layer_number <= frozen_layers and (layer_number < model.layers or path[1] == "layers")
     return 0.0 if frozen else float(decay ** (model.layers - layer_number))

@@ -21,8 +21,8 @@ from transformer.training.devices import peak_memory
 from transformer.training.experiment import Experiment, Stopwatch, build_experiment, count_parameters
 from transformer.training.initialization import complete_config
 from transformer.training.logging import Logger, import_wandb
-from transformer.training.objectives import Batch, Evaluator, Score, Scores
-from transformer.training.run_directory import Resume, check_directory, read_stored, run_directory
+from transformer.training.objective import DeviceBatch, Evaluator, Score, Scores
+from transformer.training.run_directory import Resume, check_directory, read_stored, run_directory, with_own_tokenizer
 from transformer.training.step import StepMetrics, TrainState
 
 
@@ -104,12 +104,13 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
     summary_file = directory / "summary.json"
     if summary_file.exists():
         finished: dict[str, Any] = read_stored(summary_file)
+        _say(f"{directory} holds this training, finished: nothing is trained, and these are its figures")
         return finished
     if config.training.wandb_project:
         import_wandb()  # where it is missing, that is told before anything is written
     stopwatch = Stopwatch()
     with stopwatch.measure("data"):
-        experiment = build_experiment(config, _say)
+        experiment = build_experiment(with_own_tokenizer(directory, config), _say)
     evaluator = experiment.evaluator(score)
     state = experiment.initial()
     parameters = count_parameters(state.parameters)
@@ -124,31 +125,39 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
         stopwatch.go_on(progress.seconds)
         with Logger(directory, config, first_step=progress.step, steps=experiment.steps) as logger:
             _announce(experiment, parameters, progress, logger)
+            with stopwatch.measure("compile"):
+                evaluator.compile(state.evaluated, experiment.measured.values())
             state, progress = _Loop(experiment, evaluator, checkpoints, logger, stopwatch, stop).run(state, progress)
             if progress.step < experiment.steps and not progress.stopped_early:
                 return None
             best_step = progress.best_step or progress.step
             best = load_parameters(directory / "checkpoints", best_step, state.evaluated)
             with stopwatch.measure("evaluate"):
-                data = experiment.dataset
-                splits = {"validation": data.validation, "test": data.test if config.training.evaluate_test else None}
-                scores = {name: None if split is None else evaluator(best, split) for name, split in splits.items()}
-            if scores["test"] is not None:
+                scores = {name: evaluator(best, split) for name, split in experiment.measured.items()}
+            if "test" in scores:
                 logger.evaluation(best_step, "test", scores["test"], stopwatch.seconds)
-        real, computed = experiment.batches.tokens(progress.step)
-        summary: dict[str, Any] = {
-            "best_step": best_step,
-            "steps": progress.step,
-            **scores,
-            "parameters": parameters,
-            "tokens": {"real": real, "computed": computed},
-            "examples": {name: len(split) for name in SPLITS if (split := getattr(experiment.dataset, name)) is not None},
-            "test_rows_in_train": experiment.dataset.test_rows_in_train,
-            "seconds": {name: round(seconds, 3) for name, seconds in stopwatch.seconds.items()},
-            "peak_bytes": peak_memory(),
-        }
+        summary = _summary(experiment, parameters, progress.step, best_step, scores, stopwatch)
         write_whole(summary_file, json.dumps(summary, indent=1))
         return summary
+
+
+def _summary(
+    experiment: Experiment, parameters: dict[str, int], steps: int, best_step: int, scores: dict[str, Scores], stopwatch: Stopwatch
+) -> dict[str, Any]:
+    """The content of summary.json."""
+    real, computed = experiment.batches.tokens(steps)
+    return {
+        "best_step": best_step,
+        "steps": steps,
+        "validation": scores.get("validation"),
+        "test": scores.get("test"),
+        "parameters": parameters,
+        "tokens": {"real": real, "computed": computed},
+        "examples": {name: len(split) for name in SPLITS if (split := getattr(experiment.dataset, name)) is not None},
+        "test_rows_in_train": experiment.dataset.test_rows_in_train,
+        "seconds": {name: round(seconds, 3) for name, seconds in stopwatch.seconds.items()},
+        "peak_bytes": peak_memory(),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +194,7 @@ class _Loop:
             if leaving or step % experiment.checkpoint_every == 0 or progress.best_step == step:
                 with stopwatch.measure("train"):
                     late.flush()
+                with stopwatch.measure("save"):
                     self.checkpoints.save(state, dataclasses.replace(progress, seconds=stopwatch.seconds))
             if leaving:
                 break
@@ -195,8 +205,6 @@ class _Loop:
         validation, training = self.experiment.dataset.validation, self.experiment.config.training
         if validation is None:
             return progress
-        with self.stopwatch.measure("compile"):
-            self.evaluator.compile(state.evaluated)
         with self.stopwatch.measure("evaluate"):
             scores = self.evaluator(state.evaluated, validation)
         progress = _judge(progress, scores, training)
@@ -216,9 +224,9 @@ def _judge(progress: Progress, scores: Scores, training: schema.Training) -> Pro
     return dataclasses.replace(progress, failed_evaluations=failed, stopped_early=stopping is not None and failed >= stopping.patience)
 
 
-def on_device(experiment: Experiment, start: int) -> Iterator[tuple[Batch, int]]:
+def on_device(experiment: Experiment, start: int) -> Iterator[tuple[DeviceBatch, int]]:
     """Batches on the devices, each put there while the step before it runs, with their number of real tokens."""
-    waiting: tuple[Batch, int] | None = None
+    waiting: tuple[DeviceBatch, int] | None = None
     for batch in experiment.batches.iterate(start, experiment.steps):
         placed = experiment.place(batch), int(np.count_nonzero(batch["segments"]))
         if waiting is not None:

@@ -1,14 +1,12 @@
 """The model of a config: its structure, and its first parameters."""
 
-from typing import Any
-
 import jax
 from flax import nnx
 from jaxtyping import Key
 from tokenizers import Tokenizer
 
 from transformer.config import schema
-from transformer.model.build import build_classifier, build_ensemble, build_masked_language_model, build_sentence_embedder
+from transformer.model.build import Sizes, build_classifier, build_ensemble, build_masked_language_model, build_sentence_embedder
 from transformer.training.objective import Parameters
 
 
@@ -27,7 +25,7 @@ def initial_model(config: schema.Config, tokenizer: Tokenizer, labels: list[str]
 
 
 def _build(config: schema.Config, tokenizer: Tokenizer, labels: list[str], key: Key[jax.Array, ""]) -> nnx.Module:
-    sizes: dict[str, Any] = {
+    sizes: Sizes = {
         "vocabulary_size": tokenizer.get_vocab_size(),
         "maximum_length": config.data.maximum_length,
         "pairs": len(config.data.text) == 2,

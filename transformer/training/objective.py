@@ -1,6 +1,7 @@
 """What an objective is; each is a file in `objectives/`."""
 
-from collections.abc import Callable
+import abc
+from collections.abc import Callable, Collection
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -9,10 +10,12 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key
 
 from transformer.config import schema
-from transformer.data.batching import TrainingBatches
-from transformer.data.dataset import Dataset, Split
+from transformer.data.batching import Shapes, TrainingBatches, batch_shapes
+from transformer.data.dataset import Dataset
+from transformer.data.tokenization import Split
 
-Batch = dict[str, Any]
+DeviceBatch = dict[str, Any]
+"""A batch of `data/batching.py` on the devices, its rows split among them."""
 Parameters = Any
 """The model's parameters: the `nnx.State` that `nnx.split` gives, a pytree of float32 arrays."""
 Scores = dict[str, float]
@@ -24,30 +27,42 @@ Score = Callable[[np.ndarray, np.ndarray], Scores]
 class Evaluator(Protocol):
     """Measures parameters on a split."""
 
-    def compile(self, parameters: Parameters) -> None:
-        """Compile now, so that a measurement afterwards holds no compilation."""
+    def compile(self, parameters: Parameters, splits: Collection[Split]) -> None:
+        """Compile now, so that measuring these splits afterwards holds no compilation."""
 
     def __call__(self, parameters: Parameters, split: Split) -> Scores:
         """The figures, at least the one that `training.metric` names."""
 
 
-@runtime_checkable
-class Objective(Protocol):
+class Objective(abc.ABC):
     """What is learned: the batches, the loss, and how the result is measured."""
 
     def batches(self, config: schema.Config, dataset: Dataset) -> TrainingBatches:
-        """The batches of training."""
+        """The batches of training; if nothing else is said, texts of about the same length together."""
+        shapes = batch_shapes(dataset.train.lengths, config.batching, config.data.maximum_length)
+        return TrainingBatches(dataset.train, dataset.special, shapes, config.seed)
 
     def mean_weight(self, batches: TrainingBatches) -> float:
-        """The mean, over the batches, of the weight that `loss` returns."""
+        """The mean, over the batches, of the weight that `loss` returns; if nothing else is said, the examples of a batch."""
+        return batches.mean_examples
 
-    def loss(self, model: nnx.Module, batch: Batch, key: Key[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    @abc.abstractmethod
+    def loss(self, model: nnx.Module, batch: DeviceBatch, key: Key[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The loss in nats summed over all that is predicted in the batch, and the weight of this sum: how much is predicted there."""
 
-    def evaluator(self, config: schema.Config, dataset: Dataset, graph: nnx.GraphDef[nnx.Module], mesh: Mesh, score: Score) -> Evaluator:
-        """What measures this objective's models; `score` is for class probabilities."""
+    @abc.abstractmethod
+    def evaluator(
+        self, config: schema.Config, dataset: Dataset, shapes: Shapes, graph: nnx.GraphDef[nnx.Module], mesh: Mesh, score: Score
+    ) -> Evaluator:
+        """What measures this objective's models in batches of the training's shapes; `score` is for class probabilities."""
 
 
-def model_inputs(batch: Batch) -> dict[str, Any]:
+def model_inputs(batch: dict[str, Any]) -> dict[str, Any]:
     """The entries of a batch that a model reads."""
     return {name: batch[name] for name in ("tokens", "segments", "positions", "types") if name in batch}
+
+
+def empty_inputs(rows: int, length: int, *, pairs: bool) -> dict[str, np.ndarray]:
+    """What a model reads of a batch of padding: all that compiling needs."""
+    names = ["tokens", "segments", "positions", *(["types"] if pairs else [])]
+    return dict.fromkeys(names, np.zeros((rows, length), np.int32))

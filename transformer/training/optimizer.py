@@ -49,7 +49,7 @@ def learning_rate_schedule(schedule: schema.Schedule, steps: int) -> optax.Sched
 
 def decays(path: tuple[Any, ...]) -> bool:
     """Whether weight decay applies: to weights of products, not to biases, norms and embeddings."""
-    return any(name.endswith("weight") for name in names(path)) and not any("embedding" in name for name in names(path))
+    return any(name.endswith("weight") for name in names(path))
 
 
 def is_encoder_matrix(path: tuple[Any, ...]) -> bool:

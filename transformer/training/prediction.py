@@ -1,6 +1,6 @@
-"""Class probabilities of a whole split, in its order."""
+"""What a model computes for every example of a split, in the split's order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -9,16 +9,16 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from transformer.data.batching import EvaluationBatches
-from transformer.data.dataset import SpecialTokens, Split
+from transformer.data.batching import EvaluationBatches, Shapes
+from transformer.data.tokenization import SpecialTokens, Split
 from transformer.training.devices import split_rows
-from transformer.training.objective import Batch, Parameters, model_inputs
+from transformer.training.objective import DeviceBatch, Parameters, empty_inputs, model_inputs
 
 
-def make_predict_step(graph: nnx.GraphDef[nnx.Module]) -> Callable[[Parameters, Batch], Float[Array, "batch classes"]]:
+def make_predict_step(graph: nnx.GraphDef[nnx.Module]) -> Callable[[Parameters, DeviceBatch], Float[Array, "batch classes"]]:
     """The pure function (parameters, batch) -> class probabilities, without dropout; of an ensemble, the mean over its members."""
 
-    def predict_step(parameters: Parameters, batch: Batch) -> Float[Array, "batch classes"]:
+    def predict_step(parameters: Parameters, batch: DeviceBatch) -> Float[Array, "batch classes"]:
         model: Any = nnx.merge(graph, parameters)
         probabilities: Float[Array, "*members batch classes"] = jax.nn.softmax(model(**model_inputs(batch)), axis=-1)
         return probabilities.mean(axis=tuple(range(probabilities.ndim - 2)))
@@ -26,42 +26,42 @@ def make_predict_step(graph: nnx.GraphDef[nnx.Module]) -> Callable[[Parameters, 
     return predict_step
 
 
+def over_examples(step: Callable[[DeviceBatch], Any], batches: EvaluationBatches, mesh: Mesh) -> Any:
+    """What `step` makes of every example of a split, in the split's order: the step's pytree with arrays [examples, ...].
+
+    All batches are dispatched before the first result is fetched, so that the devices never wait for the host.
+    """
+    indices, results = [], []
+    for batch, examples in batches:
+        indices.append(examples)
+        results.append(step(split_rows(model_inputs(batch), mesh)))
+    example = np.concatenate(indices)
+    # Rows that only fill a batch are number -1, and so come first.
+    order = np.argsort(example)[np.count_nonzero(example < 0) :]
+    return jax.tree.map(lambda *rows: np.concatenate(jax.device_get(rows))[order], *results)
+
+
 class Predictor:
-    """Predicts splits with any parameters of one model; compiles once for each shape of batch."""
+    """Computes a step, such as that of `make_predict_step`, for splits with any parameters; compiles once for each shape of batch."""
 
-    def __init__(
-        self,
-        graph: nnx.GraphDef[nnx.Module],
-        special: SpecialTokens,
-        shapes: tuple[tuple[int, int], ...],
-        mesh: Mesh,
-        *,
-        pairs: bool,
-    ) -> None:
-        self._step = jax.jit(make_predict_step(graph))
-        self._special, self._shapes, self._mesh, self._pairs = special, shapes, mesh, pairs
-        self._compiled = False
+    def __init__(self, step: Callable[[Parameters, DeviceBatch], Any], special: SpecialTokens, shapes: Shapes, mesh: Mesh) -> None:
+        self._step = jax.jit(step)
+        self._special, self._shapes, self._mesh = special, shapes, mesh
 
-    def compile(self, parameters: Parameters) -> None:
-        """Compile for every shape now, so that a measurement afterwards holds no compilation."""
-        if self._compiled:
-            return
-        self._compiled = True
-        for rows, length in self._shapes:
-            names = ["tokens", "segments", "positions", *(["types"] if self._pairs else [])]
-            self._step(parameters, split_rows(dict.fromkeys(names, np.zeros((rows, length), np.int32)), self._mesh))
+    def _batches(self, split: Split) -> EvaluationBatches:
+        return EvaluationBatches(split, self._special, self._shapes, self._mesh.size)
+
+    def compile(self, parameters: Parameters, splits: Collection[Split]) -> None:
+        """Compile for every shape now, so that computing these splits afterwards holds no compilation."""
+        for split in splits:
+            for rows, length in self._batches(split).shapes:
+                self._step(parameters, split_rows(empty_inputs(rows, length, pairs=split.pair_starts is not None), self._mesh))
 
     @property
     def compilations(self) -> int:
         """How many programs were compiled."""
         return int(self._step._cache_size())  # type: ignore[attr-defined]  # noqa: SLF001  # JAX tells it nowhere else
 
-    def __call__(self, parameters: Parameters, split: Split) -> Float[np.ndarray, "examples classes"]:
-        """Class probabilities of every example of the split."""
-        dispatched = []
-        for batch, indices in EvaluationBatches(split, self._special, self._shapes, self._mesh.size):
-            rows = split_rows(model_inputs(batch), self._mesh)
-            dispatched.append((indices, self._step(parameters, rows)))
-        results = [(indices[indices >= 0], np.asarray(rows)[indices >= 0]) for indices, rows in dispatched]
-        order = np.argsort(np.concatenate([indices for indices, _ in results]))
-        return np.concatenate([rows for _, rows in results])[order]
+    def __call__(self, parameters: Parameters, split: Split) -> Any:
+        """The step's result for every example of the split: class probabilities [examples, classes], for example."""
+        return over_examples(lambda batch: self._step(parameters, batch), self._batches(split), self._mesh)

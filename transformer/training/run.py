@@ -15,14 +15,13 @@ from transformer.config import schema
 from transformer.config.errors import UsageError
 from transformer.config.load import load_config
 from transformer.data.batching import batch_shapes
-from transformer.data.dataset import SpecialTokens
-from transformer.data.tokenization import special_tokens
+from transformer.data.tokenization import SpecialTokens, special_tokens
 from transformer.training.checkpoints import load_parameters
 from transformer.training.devices import data_mesh, replicate, with_divisible_rows
 from transformer.training.models import abstract_model
 from transformer.training.objective import Parameters
-from transformer.training.prediction import Predictor
-from transformer.training.run_directory import read_stored
+from transformer.training.prediction import Predictor, make_predict_step
+from transformer.training.run_directory import read_stored, with_own_tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,19 +47,20 @@ class Run:
             )
 
     def predictor(self, lengths: Int[np.ndarray, " examples"]) -> Predictor:
-        """What predicts texts of such lengths in tokens, in few shapes; call it with `parameters` and a split.
+        """What gives texts of such lengths in tokens their class probabilities, in few shapes; call it with `parameters` and a split.
 
         Raises:
           UsageError: the run has learned no labels.
         """
         if not isinstance(self.config.objective, schema.Classification):
+            start = f" model.initialize_from.kind=run model.initialize_from.path={self.directory}"
             raise UsageError(
-                f"the run in {self.directory} has learned no labels: its objective is {self.config.objective.kind}; train a classifier "
-                "from it, with a CONFIG whose texts have labels: "
-                f"python train.py CONFIG model.initialize_from.kind=run model.initialize_from.path={self.directory}"
+                f"the run in {self.directory} has learned no labels: its objective is {self.config.objective.kind}; train a classifier"
+                f"{' from it' if self.config.model.kind == 'transformer' else ''}, with a CONFIG whose texts have labels: python train.py "
+                f"CONFIG objective.kind=classification{start if self.config.model.kind == 'transformer' else ''}"
             )
         shapes = batch_shapes(lengths, self.config.batching, self.config.data.maximum_length)
-        return Predictor(self.graph, self.special, shapes, self.mesh, pairs=len(self.config.data.text) == 2)
+        return Predictor(make_predict_step(self.graph), self.special, shapes, self.mesh)
 
 
 def load_run(directory: Path | str) -> Run:
@@ -74,10 +74,7 @@ def load_run(directory: Path | str) -> Run:
         raise UsageError(f"{directory} is not a run directory: it has no config.yaml; runs lie in runs/NAME once train.py has made them")
     if not (directory / "summary.json").exists():
         raise UsageError(f"the run in {directory} has not ended: it has no summary.json; run its train.py command again to finish it")
-    config = load_config(directory / "config.yaml")
-    if isinstance(config.tokenizer, schema.PretrainedTokenizer):
-        # The run has its own copy; the weights that it started from may be gone.
-        config = config.model_copy(update={"tokenizer": schema.TokenizerFile(path=str(directory / "tokenizer.json"))})
+    config = with_own_tokenizer(directory, load_config(directory / "config.yaml"))
     tokenizer = read_stored(directory / "tokenizer.json", Tokenizer.from_str)
     labels: list[str] = read_stored(directory / "labels.json")
     best_step = read_stored(directory / "summary.json", lambda text: json.loads(text)["best_step"])

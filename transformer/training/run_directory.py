@@ -67,7 +67,7 @@ def run_directory(directory: Path, config: schema.Config, dataset: Dataset) -> I
             directory.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(directory))
             fingerprint = dataset.fingerprint
-            _check_data(directory, fingerprint)
+            check_data(directory, fingerprint, "name another directory with --run-dir")
             # First, since its presence says that this is a run directory: killed from here on, the same command goes on.
             write_whole(directory / "config.yaml", dump_config(config))
             write_whole(directory / "tokenizer.json", dataset.tokenizer.to_str(pretty=True))
@@ -106,12 +106,32 @@ def locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _check_data(directory: Path, fingerprint: str) -> None:
+def with_own_tokenizer(directory: Path, config: schema.Config) -> schema.Config:
+    """The config with the copy of the tokenizer in its run directory, where there is one and it could not be made anew.
+
+    What it was copied from may be gone, and unigram tokenizers do not come out the same each time; the other trained ones do.
+    """
+    own = directory / "tokenizer.json"
+    made_anew = isinstance(config.tokenizer, schema.TrainedTokenizer) and config.tokenizer.kind != "unigram"
+    if made_anew or not own.exists():
+        return config
+    return config.model_copy(update={"tokenizer": schema.TokenizerFile(path=str(own))})
+
+
+def check_data(directory: Path, fingerprint: str, otherwise: str) -> None:
+    """Refuse to go on with a run on other data than it began with.
+
+    Args:
+        fingerprint: of the data as they are now.
+        otherwise: what to type if the old data cannot be put back.
+
+    Raises UsageError where they differ.
+    """
     stored = directory / "environment.json"
     if stored.exists() and read_stored(stored).get("data", fingerprint) != fingerprint:
         raise UsageError(
             f"the data that {directory / 'config.yaml'} names are not those that its run began with: other rows, other labels, or another "
-            "tokenizer comes of them; put the old data back, or name another directory with --run-dir"
+            f"tokenizer comes of them; put the old data back, or {otherwise}"
         )
 
 

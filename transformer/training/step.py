@@ -13,7 +13,11 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from transformer.training.learning_rates import is_frozen
-from transformer.training.objective import Batch, Objective, Parameters
+from transformer.training.objective import DeviceBatch, Objective, Parameters
+
+LossAndWeight = tuple[Float[Array, ""], Float[Array, ""]]
+"""What an objective's loss returns."""
+LossAndGradient = Callable[[Parameters, DeviceBatch, Array], tuple[LossAndWeight, Parameters]]
 
 
 # JAX builds these two with other leaves than arrays (shapes, shardings, what `lower` knows of its arguments), so tests must not check them.
@@ -78,7 +82,7 @@ def make_train_step(
     shares: Parameters | None = None,
     accumulation: int = 1,
     average_decay: float = 0.0,
-) -> Callable[[TrainState, Batch, Variation], tuple[TrainState, StepMetrics]]:
+) -> Callable[[TrainState, DeviceBatch, Variation], tuple[TrainState, StepMetrics]]:
     """The pure function (state, batch, variation) -> (new state, metrics), to be compiled with the state donated.
 
     The gradient is that of the summed loss over `mean_weight`, the mean number of examples in a batch, and not over this batch's own
@@ -87,34 +91,12 @@ def make_train_step(
     are each parameter's share of the learning rate (see `learning_rates.py`; without them, 1).
     """
 
-    def learned(parameters: Parameters) -> Parameters:
-        # Without this, gradients of parameters that stay as they are would be computed, and count in the norm that clipping looks at. Of
-        # scanned layers, which have one array together, some may stay and others not.
-        def leaf(leaf: Array, share: Any) -> Array:
-            stays = jax.lax.stop_gradient(leaf)
-            return stays if is_frozen(share) else leaf if np.all(share) else jnp.where(share != 0, leaf, stays)
+    def summed_loss(parameters: Parameters, batch: DeviceBatch, key: Array) -> LossAndWeight:
+        return objective.loss(nnx.merge(graph, parameters if shares is None else _learned(parameters, shares)), batch, key)
 
-        return jax.tree.map(leaf, parameters, shares)
+    gradients = _accumulated(jax.value_and_grad(summed_loss, has_aux=True), accumulation)
 
-    def summed_loss(parameters: Parameters, batch: Batch, key: Array) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        return objective.loss(nnx.merge(graph, parameters if shares is None else learned(parameters)), batch, key)
-
-    loss_and_gradient = jax.value_and_grad(summed_loss, has_aux=True)
-
-    def gradients(parameters: Parameters, batch: Batch, key: Array) -> tuple[tuple[Float[Array, ""], Float[Array, ""]], Parameters]:
-        if accumulation == 1:
-            return loss_and_gradient(parameters, batch, key)
-
-        def add(total: Any, piece: tuple[Batch, Array]) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, loss_and_gradient(parameters, *piece)), None
-
-        # Row r goes to piece r mod accumulation, so that a batch split over devices stays split in every piece.
-        pieces = {name: jnp.swapaxes(rows.reshape(-1, accumulation, *rows.shape[1:]), 0, 1) for name, rows in batch.items()}
-        zero = ((jnp.zeros(()), jnp.zeros(())), jax.tree.map(jnp.zeros_like, parameters))
-        total, _ = jax.lax.scan(add, zero, (pieces, jax.random.split(key, accumulation)))
-        return total
-
-    def train_step(state: TrainState, batch: Batch, variation: Variation) -> tuple[TrainState, StepMetrics]:
+    def train_step(state: TrainState, batch: DeviceBatch, variation: Variation) -> tuple[TrainState, StepMetrics]:
         key = jax.random.fold_in(variation.key, state.step)
         (loss, weight), gradient = gradients(state.parameters, batch, key)
         gradient = jax.tree.map(lambda leaf: leaf / mean_weight, gradient)
@@ -132,3 +114,33 @@ def make_train_step(
         return TrainState(state.step + 1, parameters, optimizer_state, average), metrics
 
     return train_step
+
+
+def _learned(parameters: Parameters, shares: Parameters) -> Parameters:
+    """The parameters, without a gradient where their share of the learning rate is 0."""
+
+    # Otherwise the gradients of parameters that stay as they are would be computed, and count in the norm that clipping looks at. Of
+    # scanned layers, which have one array together, some may stay and others not.
+    def leaf(leaf: Array, share: Any) -> Array:
+        stays = jax.lax.stop_gradient(leaf)
+        return stays if is_frozen(share) else leaf if np.all(share) else jnp.where(share != 0, leaf, stays)
+
+    return jax.tree.map(leaf, parameters, shares)
+
+
+def _accumulated(loss_and_gradient: LossAndGradient, pieces: int) -> LossAndGradient:
+    """The same sums, the batch being cut into pieces that are computed one after the other."""
+    if pieces == 1:
+        return loss_and_gradient
+
+    def accumulated(parameters: Parameters, batch: DeviceBatch, key: Array) -> tuple[LossAndWeight, Parameters]:
+        def add(total: Any, piece: tuple[DeviceBatch, Array]) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, loss_and_gradient(parameters, *piece)), None
+
+        # Row r goes to piece r mod `pieces`, so that a batch split over devices stays split in every piece.
+        cut = {name: jnp.swapaxes(rows.reshape(-1, pieces, *rows.shape[1:]), 0, 1) for name, rows in batch.items()}
+        zero = ((jnp.zeros(()), jnp.zeros(())), jax.tree.map(jnp.zeros_like, parameters))
+        total, _ = jax.lax.scan(add, zero, (cut, jax.random.split(key, pieces)))
+        return total
+
+    return accumulated

@@ -23,7 +23,8 @@ def show_summary(summary: dict[str, Any], directory: Path) -> None:
     figures.add_row(
         "time",
         f"{seconds['total']:.0f} s: training {seconds.get('train', 0):.0f}, compilation {seconds.get('compile', 0):.0f}, "
-        f"evaluation {seconds.get('evaluate', 0):.0f}, data {seconds.get('data', 0):.0f}, waiting for batches {seconds.get('wait', 0):.1f}",
+        f"evaluation {seconds.get('evaluate', 0):.0f}, data {seconds.get('data', 0):.0f}, saving {seconds.get('save', 0):.0f}, waiting for "
+        f"batches {seconds.get('wait', 0):.1f}",
     )
     if seconds.get("train"):
         figures.add_row(

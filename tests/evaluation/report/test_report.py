@@ -1,5 +1,6 @@
 """The pages of reports: one file, complete, whatever the figures are."""
 
+import itertools
 import json
 import re
 from html.parser import HTMLParser
@@ -9,7 +10,7 @@ import pytest
 
 from tests.evaluation.report.invented import benchmark, comparison
 from tests.evaluation.report.test_sentences import keys, without
-from transformer.evaluation.report import comparison_page, parallelism_page, write_charts
+from transformer.evaluation.report import comparison_page, parallelism_page, write_comparison_charts
 from transformer.evaluation.report.comparison_sentences import comparison_sentences
 from transformer.evaluation.report.document import inert_json
 
@@ -102,6 +103,17 @@ def test_pages_are_made_of_whatever_is_there():
             assert "None" not in "".join(Reader(page(figures)).text)
 
 
+def test_no_crossing_is_not_told_as_never_faster():
+    """None tells of many processors alone: with less work and a longer span the challenger is ahead at few, and overtaken later."""
+    figures = benchmark()
+    for row, processors in zip(figures["crossings"], itertools.cycle([None, 12]), strict=False):
+        row["processors"] = processors
+    body = re.search(r"<caption>From how many processors on.*?</table>", parallelism_page([figures]), re.DOTALL).group()
+    cells = [re.findall(r"<td.*?>(.*?)</td>", row)[-1] for row in body.split("<tr>")[2:]]
+    assert cells[:2] == ["from no number on", "12"]
+    assert set(cells) == set(cells[:2])
+
+
 def test_machines_stand_in_one_picture():
     page = parallelism_page([benchmark(), benchmark("gpu", "Invented GPU", 1, 50.0)])
     step = Reader(page).blocks["step-time-training-1-text-a-batch-data"]
@@ -111,7 +123,7 @@ def test_machines_stand_in_one_picture():
 
 def test_charts_are_written_without_a_browser(tmp_path):
     figures = comparison()
-    files = write_charts(figures, tmp_path / "charts")
+    files = write_comparison_charts(figures, tmp_path / "charts")
     assert {file.suffix for file in files} == {".svg", ".png"}
     assert sorted(files) == sorted((tmp_path / "charts").iterdir())
     assert {"quality.svg", "quality.png", "accuracy-against-seconds.svg"} <= {file.name for file in files}

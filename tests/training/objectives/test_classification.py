@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from transformer.data.dataset import SpecialTokens
+from transformer.data.tokenization import SpecialTokens
 from transformer.training.objectives.classification import classification_loss, mask_tokens
 
 SPECIAL = SpecialTokens(padding=0, unknown=1, first=2, separator=3, mask=4)

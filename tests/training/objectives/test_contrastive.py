@@ -7,11 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transformer.config import schema
+from transformer.data.tokenization import SpecialTokens, Split
 from transformer.evaluation.metrics import scores
 from transformer.model.encoder import Encoder
 from transformer.model.sentence_embedder import SentenceEmbedder, unit
+from transformer.training.devices import data_mesh
 from transformer.training.loop import train
-from transformer.training.objectives.contrastive import ContrastiveObjective, contrastive_loss
+from transformer.training.objectives import contrastive
+from transformer.training.objectives.contrastive import ContrastiveEvaluator, ContrastiveObjective, contrastive_loss
 
 
 def vectors(seed, rows, width=4):
@@ -57,17 +60,18 @@ def pad(rows, length):
     return jnp.asarray(result)
 
 
-def test_the_two_texts_of_a_pair_do_not_see_each_other(embedder):
-    texts = [([5, 6, 7], [8, 9]), ([9, 9], [10, 11, 12, 13])]
+def test_each_text_of_a_pair_has_the_vector_that_it_has_alone(embedder):
+    """Alone, a text begins with the first token; in a pair, only the first text does."""
+    texts = [([2, 6, 7], [8, 9]), ([2, 9], [10, 11, 12, 13, 3, 3])]
     tokens = pad([[*first, *second] for first, second in texts], 8)
     types = pad([[0] * len(first) + [1] * len(second) for first, second in texts], 8)
     segments = (tokens != 0).astype(jnp.int32)
     positions = jnp.tile(jnp.arange(8), (2, 1)) * segments
     first, second = embedder.pairs(tokens, segments, positions, types)
-    for found, alone in ((first, [pair[0] for pair in texts]), (second, [pair[1] for pair in texts])):
-        rows = pad(alone, 6)
+    for found, alone in ((first, [pair[0] for pair in texts]), (second, [pair[0][:1] + pair[1] for pair in texts])):
+        rows = pad(alone, 8)
         there = (rows != 0).astype(jnp.int32)
-        np.testing.assert_allclose(found, embedder(rows, there, jnp.tile(jnp.arange(6), (2, 1)) * there), atol=1e-5)
+        np.testing.assert_allclose(found, embedder(rows, there, jnp.tile(jnp.arange(8), (2, 1)) * there), atol=1e-5)
 
 
 def test_a_batch_without_positives_and_rows_that_fill_it_have_finite_loss_and_gradient_of_zero(embedder):
@@ -105,5 +109,70 @@ def test_pairs_without_a_label_are_trained_on_and_validated(make_config, tmp_pat
     )
     summary = train(config, tmp_path / "run", score=scores)
     assert (summary["examples"]["train"], summary["examples"]["validation"]) == (32, 8)
-    assert np.isfinite(summary["validation"]["loss"])
-    assert 0 <= summary["validation"]["accuracy"] <= 1
+    assert summary["validation"]["loss"] > 0
+
+
+class Table(nnx.Module):
+    """The vector of a text is that of its first token; of a pair's second text, that of its last."""
+
+    def __init__(self, vectors):
+        self.vectors = nnx.Param(jnp.asarray(vectors, jnp.float32))
+
+    def __call__(self, tokens, segments, positions):
+        return self.vectors[tokens[:, 0]]
+
+    def pairs(self, tokens, segments, positions, types):
+        last = jnp.take_along_axis(tokens, jnp.sum(segments, axis=1, keepdims=True) - 1, axis=1)[:, 0]
+        return self.vectors[tokens[:, 0]], self.vectors[last]
+
+
+def evaluator(model):
+    """Two shapes of batch, so that texts are computed in another order than that of the split, and rows that fill a batch."""
+    graph, parameters = nnx.split(model)
+    special = SpecialTokens(padding=0, unknown=1, first=2, separator=3, mask=4)
+    return ContrastiveEvaluator(graph, special, ((8, 4), (8, 8)), data_mesh(8), 0.5), parameters
+
+
+def at(*degrees):
+    return np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], axis=1)
+
+
+def split_of(texts, labels, pair_starts=None):
+    lengths = np.cumsum([0, *map(len, texts)])
+    starts = None if pair_starts is None else np.array(pair_starts, np.int32)
+    return Split(np.concatenate(texts).astype(np.int32), lengths, np.array(labels, np.int32), starts)
+
+
+@pytest.mark.parametrize("rows_at_once", [4, 1024])
+def test_a_text_is_right_where_its_nearest_other_text_has_its_label(monkeypatch, rows_at_once):
+    monkeypatch.setattr(contrastive, "ROWS_AT_ONCE", rows_at_once)
+    # In this order: nearest to 0 is 10, to 10 is 0, to 90 is 110, to 110 is 90, to 200 is 190, to 190 is 200, to 300 is 0.
+    angles, labels = [0, 200, 10, 90, 300, 110, 190], [0, 2, 0, 1, 0, 2, 2]
+    measure, parameters = evaluator(Table(at(*angles)))
+    texts = [np.full(length, token) for token, length in enumerate([7, 1, 5, 2, 8, 3, 6])]
+    found = measure(parameters, split_of(texts, labels))
+    assert found["accuracy"] == 5 / 7
+    cosines = np.cos(np.radians(np.subtract.outer(angles, angles))) / 0.5
+    losses = []
+    for text, label in enumerate(labels):
+        others = [other for other in range(7) if other != text]
+        total = np.log(np.exp(cosines[text, others]).sum())
+        positives = [other for other in others if labels[other] == label]
+        losses += [np.mean([total - cosines[text, other] for other in positives])] if positives else []
+    assert len(losses) == 6
+    assert found["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_a_pair_is_right_where_its_first_text_is_nearest_to_its_own_second():
+    # The firsts are at 0, 100 and 200 degrees, the seconds at 20, 170 and 190: 0 finds 20 and 200 finds 190, but 100 finds 170, its own,
+    # only where it is nearer than 20.
+    measure, parameters = evaluator(Table(at(0, 100, 200, 20, 170, 190)))
+    pairs = [[0, 0, 0, 0, 0, 3], [1, 4], [2, 5, 5, 5]]
+    found = measure(parameters, split_of(pairs, [0, 0, 0], [5, 1, 1]))
+    assert found["accuracy"] == 1.0
+    crossed = [[0, 0, 0, 0, 0, 3], [1, 5], [2, 4, 4, 4]]
+    found = measure(parameters, split_of(crossed, [0, 0, 0], [5, 1, 1]))
+    assert found["accuracy"] == 1 / 3
+    cosines = np.cos(np.radians(np.subtract.outer([0, 100, 200], [20, 190, 170]))) / 0.5
+    there, back = (np.mean(np.log(np.exp(cosines).sum(axis=axis)) - cosines.diagonal()) for axis in (1, 0))
+    assert found["loss"] == pytest.approx((there + back) / 2, rel=1e-5)

@@ -1,7 +1,6 @@
 """What is masked, what is predicted, and what is learned from it."""
 
 import json
-import signal
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,6 @@ from transformer.config import schema
 from transformer.data.dataset import load_dataset
 from transformer.evaluation.metrics import scores
 from transformer.model.build import build_masked_language_model
-from transformer.training import loop
 from transformer.training.loop import train
 from transformer.training.objectives.masked_language_model import MaskedLanguageModelObjective, Masking, choose_tokens, replace_tokens
 from transformer.training.run import load_run
@@ -227,20 +225,12 @@ def test_a_language_of_echoes_is_learned(make_config, tmp_path):
     assert json.loads((tmp_path / "run" / "labels.json").read_text()) == []
 
 
-def test_a_run_that_was_stopped_and_resumed_ends_bit_identical(make_config, tmp_path, monkeypatch):
+def test_a_run_that_was_stopped_and_resumed_ends_bit_identical(make_config, tmp_path, train_until):
     config = make_config(
         objective={"kind": "masked_language_model", "whole_words": True}, training={"epochs": 2, "evaluate_every": 3, "checkpoint_every": 4}
     )
     train(config, tmp_path / "whole", score=scores)
-    place, count = loop.Experiment.place, iter(range(5, -1, -1))
-
-    def counting(self, batch):
-        if next(count, None) == 0:
-            signal.raise_signal(signal.SIGTERM)
-        return place(self, batch)
-
-    monkeypatch.setattr(loop.Experiment, "place", counting)
-    assert train(config, tmp_path / "run", score=scores) is None
+    train_until(5, config, tmp_path / "run")
     assert train(config, tmp_path / "run", score=scores, resume="require") is not None
     one, other = (load_run(tmp_path / name) for name in ("whole", "run"))
     for a, b in zip(jax.tree.leaves(one.parameters), jax.tree.leaves(other.parameters), strict=True):

@@ -11,7 +11,9 @@ class File(Section):
     """One data file."""
 
     path: str
-    """Local path, any fsspec address, or (in a package) the member's path. `outer.tar.gz!inner.txt` reads inside a nested archive."""
+    """Local path, any fsspec address, or (in a package) the member's path. `outer.tar.gz!inner.txt` reads inside a nested archive. A
+    relative local path starts at the directory where `train.py` is started, as all in a config do; only those of `extends` and of a rival's
+    `config` start at the file that they stand in."""
     label: str | None = None
     """Label of every row of this file, where the label is the file and not a column."""
 
@@ -87,7 +89,7 @@ class Data(Section):
     split_seed: NonNegativeInt = 0
     """Seed of these two splits; apart from `seed`, so that every seed is measured on the same rows."""
     deduplicate: bool = False
-    """Drop rows whose text stood before, ahead of any split."""
+    """Before any split, drop rows whose text stood in an earlier row."""
     maximum_length: Annotated[int, Field(ge=4, le=LARGEST_SIZE)] = 256
     """Longest text in tokens, special tokens included; longer texts are cut, or, where their tokens are what is learned, split."""
 

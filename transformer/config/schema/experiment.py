@@ -49,6 +49,11 @@ class Config(Section):
         pairs = len(self.data.text) == 2
         return isinstance(self.objective, Classification) or (isinstance(self.objective, Contrastive) and not pairs)
 
+    @property
+    def splits_long_texts(self) -> bool:
+        """Whether texts of more than `data.maximum_length` tokens are split into several examples; otherwise they are cut."""
+        return isinstance(self.objective, MaskedLanguageModel)
+
     @model_validator(mode="after")
     def _sections_fit(self) -> "Config":
         if self.batching.row_multiple % self.training.accumulation:
@@ -70,7 +75,8 @@ class Config(Section):
             )
         if self.training.maximum_steps is not None and self.schedule.warmup_steps >= self.training.maximum_steps:
             raise ValueError(
-                f"schedule.warmup_steps {self.schedule.warmup_steps} is not below training.maximum_steps {self.training.maximum_steps}"
+                f"schedule.warmup_steps {self.schedule.warmup_steps} is not below training.maximum_steps {self.training.maximum_steps}; "
+                f"set schedule.warmup_steps={self.training.maximum_steps // 10} or more training.maximum_steps"
             )
         return self
 
@@ -79,6 +85,11 @@ class Config(Section):
         if not isinstance(self.objective, Classification) and self.training.metric == "macro_f1":
             raise ValueError(
                 f"training.metric macro_f1 needs classes, which objective.kind={self.objective.kind} has not; set training.metric=loss"
+            )
+        if isinstance(self.objective, Contrastive) and self.training.accumulation > 1:
+            raise ValueError(
+                f"with training.accumulation {self.training.accumulation}, objective.kind=contrastive would tell each text from those of "
+                "its piece of the batch only; set training.accumulation=1, and a smaller batching.tokens where memory is short"
             )
         started = isinstance(self.model, Transformer) and self.model.initialize_from is not None
         if isinstance(self.objective, Classification) and self.objective.members > 1 and started:

@@ -55,6 +55,14 @@ class LowRank(Section):
 
 Pooling = Literal["first", "mean", "max", "attention", "final_state_attention"]
 Precision = Literal["float32", "bfloat16"]
+Norm = Literal["layer", "rms"]
+Positions = Literal["sinusoidal", "learned", "rotary", "none"]
+Activation = Literal["relu", "gelu", "gelu_tanh", "geglu", "swiglu"]
+Hidden = Literal["tanh", "relu", "gelu_norm"]
+"""Hidden layers of a classification head."""
+SteppedRecurrence = Literal["rnn", "lstm", "gru"]
+MinimalRecurrence = Literal["mingru", "minlstm"]
+"""Recurrences computed in parallel along the text."""
 
 
 class Encoder(Section):
@@ -67,7 +75,9 @@ class Encoder(Section):
     dropout: Fraction = 0.1
     """Dropout rate on embeddings, on every sublayer's output and on the pooled text."""
     pooling: Annotated[list[Pooling], Field(min_length=1)] = ["mean"]
-    """How a text's states become one vector; several are concatenated. `attention` is additive with a learned query."""
+    """How a text's states become one vector; several are concatenated. `first` is the first token's state, `mean` and `max` are taken over
+    all tokens. `attention` averages by additive attention with a learned query, `final_state_attention` with the text's final state as the
+    query: that of the last token and, of what was read backward, that of the first."""
     precision: Precision = "float32"
     """Type of the inputs of matrix products; everything else stays float32."""
 
@@ -82,14 +92,14 @@ class Transformer(Encoder):
     """Inner width of the feed-forward sublayer."""
     norm_position: Literal["pre", "post"] = "pre"
     """Normalize before each sublayer (Xiong et al. 2020), or after its residual sum, as in 2017."""
-    norm: Literal["layer", "rms"] = "layer"
+    norm: Norm = "layer"
     """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019)."""
     norm_epsilon: PositiveFloat = 1e-6
     """Added to the variance in every norm."""
     embedding_norm: bool = False
     """Normalize the embeddings, as BERT does; they are then not scaled by the root of the width."""
-    positions: Literal["sinusoidal", "learned", "rotary", "none"] = "sinusoidal"
-    """How order is told: sinusoids (2017), learned (BERT), rotary (Su et al. 2021), or not at all."""
+    positions: Positions = "sinusoidal"
+    """How word order is encoded: sinusoids (2017), learned (BERT), rotary (Su et al. 2021), or not at all."""
     maximum_positions: Size | None = None
     """How many learned positions there are; `data.maximum_length` by default."""
     token_types: Annotated[int, Field(ge=0, le=LARGEST_SIZE)] | None = None
@@ -99,13 +109,12 @@ class Transformer(Encoder):
     local_rotary_base: PositiveFloat | None = None
     """The same for local attention, where it differs."""
     local_window: PositiveInt | None = None
-    """Attend only to so many tokens on either side (ModernBERT, Warner et al. 2024)."""
+    """Attend only to this many tokens on either side (ModernBERT, Warner et al. 2024)."""
     global_every: PositiveInt | None = None
-    """Where there is a local window, the first layer and every so many-th from there attend to the whole text nevertheless; none by
-    default."""
+    """Where there is a local window: every n-th layer, the first included, attends to the whole text nevertheless; by default none does."""
     bias: bool = True
     """Give linear layers and norms a bias."""
-    activation: Literal["relu", "gelu", "gelu_tanh", "geglu", "swiglu"] = "gelu"
+    activation: Activation = "gelu"
     """Feed-forward activation; `geglu` and `swiglu` are gated (Shazeer 2020)."""
     attention_dropout: Fraction = 0.0
     """Dropout rate on attention weights."""
@@ -113,13 +122,13 @@ class Transformer(Encoder):
     """Compile one layer and scan over it: right for deep models on accelerators, slower on CPUs."""
     rematerialize: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
-    head: Literal["linear", "tanh", "relu", "gelu_norm"] = "linear"
+    head: Literal["linear", Hidden] = "linear"
     """Classification head: a linear layer, or one with a hidden layer before it, as in BERT and RoBERTa (`tanh`), DistilBERT (`relu`) and
     ModernBERT (`gelu_norm`)."""
     initialize_from: Weights | None = None
-    """Start from these weights: they tell the architecture and the tokenizer, and the head is learned anew."""
+    """Start from these weights: they determine the architecture and the tokenizer; the head is learned anew."""
     frozen_layers: NonNegativeInt | None = None
-    """Keep the embeddings and so many layers, from the first, as they are."""
+    """Keep the embeddings and this many layers, from the first on, as they are."""
     low_rank: LowRank | None = None
     """Learn low-rank sums only (LoRA), and the head."""
 
@@ -149,7 +158,7 @@ class Transformer(Encoder):
 class Recurrent(Encoder):
     """A recurrent network: the plain RNN (Elman 1990), the LSTM (1997), the GRU (2014), or minGRU and minLSTM (2024), parallel in time."""
 
-    kind: Literal["rnn", "lstm", "gru", "mingru", "minlstm"] = "lstm"
+    kind: Literal[SteppedRecurrence, MinimalRecurrence] = "lstm"
     """Which recurrence; those of `mingru` and `minlstm` are computed in parallel along the text."""
     hidden: Size = 128
     """Size of the hidden state of one direction."""

@@ -16,7 +16,7 @@ class Classification(Section):
     token_masking: Fraction = 0.0
     """Share of a training text's tokens replaced by [MASK], drawn anew at each step."""
     members: PositiveInt = 1
-    """So many models are trained side by side, each from its own first parameters, and the mean of their probabilities predicts
+    """Number of models trained side by side, each from its own first parameters; the mean of their probabilities predicts
     (Lakshminarayanan et al. 2017)."""
 
 
@@ -90,7 +90,7 @@ class Schedule(Section):
     decay_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
     """Share of all steps that `warmup_stable_decay` spends on its decay."""
     final_fraction: Fraction = 0.0
-    """Learning rate at the last step, as a share of the highest."""
+    """Learning rate that `linear`, `cosine` and `warmup_stable_decay` come to one step after the last, as a share of the highest."""
 
 
 class EarlyStopping(Section):
@@ -114,7 +114,7 @@ class Training(Section):
     average_decay: Fraction = 0.0
     """Decay of the exponential moving average of the weights, which is then what is evaluated; 0 for none."""
     metric: Literal["accuracy", "macro_f1", "loss"] = "accuracy"
-    """Validation metric that tells the best checkpoint and when to stop early."""
+    """Validation metric that decides which checkpoint is best, and when to stop early."""
     early_stopping: EarlyStopping | None = None
     """Stop when the metric stops improving."""
     evaluate_every: PositiveInt | None = None
@@ -124,7 +124,7 @@ class Training(Section):
     keep_latest: PositiveInt = 1
     """How many of the latest checkpoints to keep, beside the best."""
     evaluate_test: bool = True
-    """Measure the best checkpoint on test at the end; say no while choosing settings, so that test data cannot guide the choice."""
+    """Measure the best checkpoint on test at the end; set it to false while choosing settings: test data must not guide the choice."""
     log_every: PositiveInt = 10
     """Steps between lines of training metrics."""
     wandb_project: str | None = None

@@ -15,7 +15,8 @@ from transformer.evaluation.parallelism.program import read_program
 from transformer.evaluation.parallelism.traffic import traffic
 from transformer.evaluation.parallelism.work_span import work_and_span
 from transformer.model.build import build_classifier
-from transformer.training.objective import Batch, Parameters, model_inputs
+from transformer.training.experiment import count_parameters, program_bytes
+from transformer.training.objective import DeviceBatch, Parameters, model_inputs
 from transformer.training.objectives.classification import classification_loss
 from transformer.training.prediction import make_predict_step
 
@@ -45,8 +46,7 @@ class MeasuredModel:
     @property
     def parameters_without_embeddings(self) -> int:
         """Number of parameters, those of the embedding left out."""
-        leaves = jax.tree_util.tree_flatten_with_path(self._parameters)[0]
-        return sum(leaf.size for path, leaf in leaves if not any(getattr(key, "key", None) == "embedding" for key in path))
+        return count_parameters(self._parameters)["without_embeddings"]
 
     def count(self, mode: Mode, batch: int, length: int) -> dict[str, Any]:
         """{"work", "bytes", "span"} of a step, or {"failure"} where the compiled program holds what cannot be counted."""
@@ -61,13 +61,12 @@ class MeasuredModel:
     def prepare(self, mode: Mode, batch: int, length: int) -> dict[str, Any]:
         """Compile a step and warm it up: {"seconds" of a warm step, "compile_seconds", "peak_bytes"}.
 
-        Compilation is everything from Python to the executable. `peak_bytes` is the memory that the executable asks for: parameters, batch,
-        results and everything between.
+        Compilation is everything from Python to the executable. `peak_bytes` is the memory that the executable asks for, parameters and
+        batch included.
         """
         self._compile(mode, batch, length)
         self.run(1)
-        memory = self._compiled.memory_analysis()
-        return {"seconds": self.run(1), "compile_seconds": self._compile_seconds, "peak_bytes": memory and _bytes(memory)}
+        return {"seconds": self.run(1), "compile_seconds": self._compile_seconds, "peak_bytes": program_bytes(self._compiled)}
 
     def run(self, steps: int) -> float:
         """Mean seconds of a step; each begins when the one before it is done."""
@@ -87,10 +86,10 @@ class MeasuredModel:
         self._compile_seconds = time.perf_counter() - start
         self._compiled_for = (mode, batch, length)
 
-    def _forward(self, parameters: Parameters, batch: Batch) -> Array:
+    def _forward(self, parameters: Parameters, batch: DeviceBatch) -> Array:
         return make_predict_step(self._graph)(parameters, batch)
 
-    def _training(self, parameters: Parameters, batch: Batch) -> tuple[Array, Parameters]:
+    def _training(self, parameters: Parameters, batch: DeviceBatch) -> tuple[Array, Parameters]:
         def loss(parameters: Parameters) -> Array:
             model: Any = nnx.merge(self._graph, parameters)
             return classification_loss(model(**model_inputs(batch)), batch["labels"], batch["weights"], 0.0)
@@ -132,7 +131,7 @@ def _fastest(run: Any) -> float:
     return min(seconds() for _ in range(RATE_RUNS))
 
 
-def _full_batch(batch: int, length: int, vocabulary_size: int, classes: int) -> Batch:
+def _full_batch(batch: int, length: int, vocabulary_size: int, classes: int) -> DeviceBatch:
     """Random texts without padding."""
     random = np.random.default_rng(0)
     return {
@@ -142,7 +141,3 @@ def _full_batch(batch: int, length: int, vocabulary_size: int, classes: int) -> 
         "labels": random.integers(0, classes, batch, dtype=np.int32),
         "weights": np.ones(batch, np.float32),
     }
-
-
-def _bytes(memory: Any) -> int:
-    return int(memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes)

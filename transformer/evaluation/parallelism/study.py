@@ -8,15 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Any
 
-from transformer.config.errors import RunError, UsageError
+from transformer.config.errors import RunError
 from transformer.config.parallelism import ParallelismStudy
+from transformer.evaluation.fairness import require_one_size
 from transformer.evaluation.parallelism.bound import Rates, bounds_and_crossings
 from transformer.evaluation.parallelism.competitor import Competitor, core_settings
 from transformer.evaluation.parallelism.process import OUT_OF_MEMORY, turns
 
 MODES = ("forward", "training")
-TOLERANCE = 0.05
-"""Share by which models of one size may differ in parameters."""
 STEP_SECONDS = 2.5
 """What one step's compilation and rounds take, roughly; for the estimate at the start."""
 
@@ -67,13 +66,7 @@ def run_study(study: ParallelismStudy, device: str, say: Callable[[str], None]) 
 
 def _models(study: ParallelismStudy, measuring: list[Competitor]) -> list[dict[str, Any]]:
     sizes = {competitor.name: competitor.size() for competitor in measuring}
-    reference = study.models[0].name
-    for name, size in sizes.items():
-        if abs(size / sizes[reference] - 1) > TOLERANCE:
-            raise UsageError(
-                f"models: {name} has {size:,} parameters without embeddings and {reference} has {sizes[reference]:,}; change its sizes "
-                f"until they differ by at most {TOLERANCE:.0%}, or their times tell nothing"
-            )
+    require_one_size(sizes, "by the sizes of an encoder under models, for example")
     return [
         {
             "name": subject.name,

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
+from transformer.evaluation.fairness import PARAMETER_TOLERANCE, of_one_size
 from transformer.evaluation.report.figures import ATTENTION, BAG_OF_WORDS, Figures, at, name, number, rows, section
 from transformer.evaluation.report.wording import capital, count, listing, memory, p_value, percent, plural, points, ratio, seconds
 
 LEVEL = 0.05
 """Differences with a smaller p-value are called significant."""
-FAIR = 0.05
-"""Fair rivals have the same number of parameters within this share."""
 
 
 @dataclass(frozen=True)
@@ -212,8 +211,7 @@ def _parameters(figures: Figures) -> str:
     sizes = [size for rival in rows(figures, "rivals") if (size := at(rival, "parameters", "without_embeddings"))]
     if len(sizes) < 2:
         return ""
-    spread = max(sizes) / min(sizes) - 1
-    verdict = "within the 5 % of a fair comparison" if spread <= FAIR else "more than the 5 % that a fair comparison allows"
-    return (
-        f"Without embeddings the networks have {count(min(sizes))} to {count(max(sizes))} parameters, {percent(spread)} apart: {verdict}."
-    )
+    allowed = f"the {100 * PARAMETER_TOLERANCE:g} %"
+    verdict = f"within {allowed} of a fair comparison" if of_one_size(sizes) else f"more than {allowed} that a fair comparison allows"
+    apart = percent(max(sizes) / min(sizes) - 1)
+    return f"Without embeddings the networks have {count(min(sizes))} to {count(max(sizes))} parameters, {apart} apart: {verdict}."

@@ -41,6 +41,11 @@ def name(figures: Figures, key: str = "name") -> str:
     return "" if value is None else str(value)
 
 
+def on_processors(figures: Figures) -> bool:
+    """Whether processors did the work, and no accelerator; so it is taken to be where the figures do not tell."""
+    return name(section(figures, "machine"), "device") in {"cpu", ""}
+
+
 def machine_name(figures: Figures) -> str:
     """What did the work: the processor's name, or the accelerator's; empty where neither is known."""
     machine = section(figures, "machine")

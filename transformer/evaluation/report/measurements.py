@@ -1,4 +1,4 @@
-"""A benchmark's rows, by shape and by setting; what both its sentences and its charts are made of."""
+"""The rows of a study of parallelism, by shape and by setting; what both its sentences and its charts are made of."""
 
 import math
 from collections import Counter
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from transformer.evaluation.report.figures import ATTENTION, Figures, at, name, rows
 from transformer.evaluation.report.wording import count, plural
+
+MODES = ("training", "forward")
+"""What is told first, and what second."""
 
 Shape = tuple[int, int]
 """Batch and length."""

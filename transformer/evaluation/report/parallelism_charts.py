@@ -1,15 +1,14 @@
-"""The charts of a benchmark: any number of machines in one picture."""
+"""The charts of a study of parallelism: any number of machines in one picture."""
 
 from collections.abc import Sequence
 
 import altair as alt
 
 from transformer.evaluation.report.charts import Chart, Row, chart, colour, dash, data, filter_by_legend, point_shape
-from transformer.evaluation.report.figures import Figures, at, machine_name, name, rows, section
-from transformer.evaluation.report.measurements import Setting, all_cores, medians, settings, shape
+from transformer.evaluation.report.figures import Figures, at, machine_name, name, on_processors, rows
+from transformer.evaluation.report.measurements import MODES, Setting, all_cores, medians, settings, shape
 from transformer.evaluation.report.wording import count, plural
 
-MODES = ("training", "forward")
 LENGTH = "tokens a text"
 STEP, RATE, MEMORY = "milliseconds a step", "real tokens a second", "mebibytes at the peak"
 
@@ -44,8 +43,7 @@ def mode_words(mode: str) -> str:
 
 
 def _place(figures: Figures, machine: str, cores: float | None) -> str:
-    on_cpu = name(section(figures, "machine"), "device") in {"cpu", ""}
-    return f"{machine}, {plural(cores, 'core')}" if on_cpu and cores is not None else machine
+    return f"{machine}, {plural(cores, 'core')}" if on_processors(figures) and cores is not None else machine
 
 
 def _measured(figures: Figures, machine: str) -> list[Row]:
@@ -122,16 +120,14 @@ def _lines(shown: list[Row], key: str, title: str, models: Sequence[str], places
     if len(places) > 1:
         # The place with the most cores, last, gets the solid line.
         line = line.encode(strokeDash=dash(places[::-1], "place", shown=places[::-1]))
-    points = base.mark_point(filled=True, size=55, opacity=1).encode(
-        shape=point_shape(models, shown=present), tooltip=_hover(shown, key, title)
-    )
+    points = base.mark_point(filled=True, size=55, opacity=1).encode(shape=point_shape(models, shown=present), tooltip=_hover(key, title))
     layers = [line.add_params(*chosen), points]
     if key == "milliseconds":
         layers.append(base.mark_rule(strokeWidth=4, opacity=0.35).encode(y=alt.Y("low:Q", title=title, scale=up_scale), y2="high:Q"))
     return layers
 
 
-def _hover(shown: list[Row], key: str, title: str) -> list[alt.Tooltip]:
+def _hover(key: str, title: str) -> list[alt.Tooltip]:
     tooltips = [
         alt.Tooltip("series:N", title="model"),
         alt.Tooltip("place:N", title="machine"),
@@ -233,8 +229,7 @@ def _bound(machines: Sequence[Figures], index: int, mode: str, where: tuple[int,
         ]
 
     lines = selected(rows(figures, "bounds"), "processors", "seconds")
-    on_cpu = name(section(figures, "machine"), "device") in {"cpu", ""}
-    points = selected(rows(figures, "measured"), "cores", "median") if on_cpu else []
+    points = selected(rows(figures, "measured"), "cores", "median") if on_processors(figures) else []
     models = list(dict.fromkeys(str(row["series"]) for row in [*lines, *points]))
     chosen = filter_by_legend("series")
     across = alt.X(

@@ -1,11 +1,12 @@
-"""What a benchmark found on one machine, in words that follow from its figures alone."""
+"""What a study of parallelism found on one machine, in words that follow from its figures alone."""
 
 from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import TypeVar
 
-from transformer.evaluation.report.figures import ATTENTION, RECURRENCE, Figures, at, name, rows, section
+from transformer.evaluation.report.figures import ATTENTION, RECURRENCE, Figures, at, name, on_processors, rows
 from transformer.evaluation.report.measurements import (
+    MODES,
     Shape,
     all_cores,
     attention_name,
@@ -19,7 +20,6 @@ from transformer.evaluation.report.wording import count, listing, plural, ratio,
 
 T = TypeVar("T")
 
-MODES = ("training", "forward")
 VERDICTS = ("faster", "about as fast", "slower")
 
 ABOUT = 0.1
@@ -27,7 +27,7 @@ ABOUT = 0.1
 
 
 def parallelism_sentences(figures: Figures) -> list[str]:
-    """The summary of a benchmark of one machine, most important first; the format of `figures` is that of benchmark.json.
+    """The summary of a study of one machine, most important first; the format of `figures` is that of benchmark.json.
 
     A sentence is left out where its figures are missing. Which model is faster, where, and from how many processors on, is read from
     the figures and from nothing else.
@@ -189,6 +189,6 @@ def _mode(mode: str) -> str:
 
 
 def _with_cores(figures: Figures, cores: int | None) -> str:
-    if cores is None or name(section(figures, "machine"), "device") not in {"cpu", ""}:
+    if cores is None or not on_processors(figures):
         return ""
     return " on one core" if cores == 1 else " on both cores" if cores == 2 else f" on all {count(cores)} cores"

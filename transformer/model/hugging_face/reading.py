@@ -13,7 +13,7 @@ from transformer.config.errors import UsageError
 from transformer.config.messages import explain
 from transformer.model.hugging_face.architectures import LAYOUTS
 from transformer.model.hugging_face.layout import Correspondence, Kind, Layout, Tensors
-from transformer.model.hugging_face.paths import flat, listed, nested
+from transformer.model.parameter_paths import flat, nested
 
 TABLES = {"encoder.embedding.tokens", "encoder.embedding.positions"}
 """Parameters with a row for each token or position."""
@@ -66,8 +66,8 @@ def read_parameters(config: dict[str, Any], tensors: Tensors, wanted: Any) -> di
             found |= _check(file.read(correspondence, shapes, tables), shapes, correspondence)
     if unknown := [path for path in shapes if path.startswith("encoder.") and path not in found]:
         raise UsageError(
-            f"weights of type {layout.model_type} have no {listed(unknown)}, which this model has; leave the settings of `model` that tell "
-            "the architecture out, so that the weights tell them"
+            f"weights of type {layout.model_type} have no {_listed(unknown)}, which this model has; leave the settings of `model` that "
+            "tell the architecture out, so that the weights tell them"
         )
     for part in layout.head(kind):
         if all(file.has(correspondence.theirs) for correspondence in part):
@@ -105,8 +105,8 @@ class _File:
     def demand(self, names: Sequence[str]) -> None:
         if missing := [name for name in names if not self.has([name])]:
             raise UsageError(
-                f"the weights have no tensor {listed(missing)}, which a model of type {self._layout.model_type} has; they have "
-                f"{listed(sorted(self._tensors)) or 'none at all'}; check that config.json and the weights are of the same model"
+                f"the weights have no tensor {_listed(missing)}, which a model of type {self._layout.model_type} has; they have "
+                f"{_listed(sorted(self._tensors)) or 'none at all'}; check that config.json and the weights are of the same model"
             )
 
     def read(self, correspondence: Correspondence, shapes: Shapes, tables: set[str]) -> dict[str, np.ndarray]:
@@ -130,7 +130,11 @@ def _check(found: dict[str, np.ndarray], shapes: Shapes, correspondence: Corresp
     for path, array in found.items():
         if array.shape != shapes.get(path):
             raise UsageError(
-                f"{listed(correspondence.theirs)} of the weights makes {path} {array.shape}, and this model's is {shapes.get(path)}; check "
-                "that config.json, the tokenizer and the weights are of the same model"
+                f"{_listed(correspondence.theirs)} of the weights makes {path} {array.shape}, and this model's is {shapes.get(path)}; "
+                "check that config.json, the tokenizer and the weights are of the same model"
             )
     return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

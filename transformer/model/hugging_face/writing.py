@@ -9,7 +9,7 @@ from transformer.config import schema
 from transformer.config.errors import UsageError
 from transformer.model.hugging_face.architectures import LAYOUTS
 from transformer.model.hugging_face.layout import Kind, Layout
-from transformer.model.hugging_face.paths import flat, layers_apart
+from transformer.model.parameter_paths import flat, layers_apart
 
 
 def write_model(

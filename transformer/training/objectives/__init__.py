@@ -2,12 +2,10 @@
 
 from transformer.config import schema
 from transformer.data.dataset import Dataset
-from transformer.training.objective import Batch, Evaluator, Objective, Score, Scores
+from transformer.training.objective import Objective
 from transformer.training.objectives.classification import ClassificationObjective
 from transformer.training.objectives.contrastive import ContrastiveObjective
 from transformer.training.objectives.masked_language_model import MaskedLanguageModelObjective
-
-__all__ = ["Batch", "Evaluator", "Objective", "Score", "Scores", "build_objective"]
 
 
 def build_objective(settings: schema.Objective, dataset: Dataset) -> Objective:

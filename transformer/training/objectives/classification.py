@@ -1,5 +1,6 @@
 """Predict a text's label."""
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -10,10 +11,11 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 
 from transformer.config import schema
-from transformer.data.batching import TrainingBatches, batch_shapes
-from transformer.data.dataset import Dataset, SpecialTokens, Split
-from transformer.training.objective import Batch, Score, Scores, model_inputs
-from transformer.training.prediction import Predictor
+from transformer.data.batching import Shapes
+from transformer.data.dataset import Dataset
+from transformer.data.tokenization import SpecialTokens, Split
+from transformer.training.objective import DeviceBatch, Objective, Parameters, Score, Scores, model_inputs
+from transformer.training.prediction import Predictor, make_predict_step
 
 
 def classification_loss(
@@ -36,22 +38,13 @@ def mask_tokens(tokens: Int[Array, "batch length"], special: SpecialTokens, rate
     return jnp.where(jax.random.bernoulli(key, rate, tokens.shape) & ~fixed, special.mask, tokens)
 
 
-class ClassificationObjective:
-    """Cross-entropy over the classes; see `objective.Objective`."""
+class ClassificationObjective(Objective):
+    """Cross-entropy over the classes."""
 
     def __init__(self, settings: schema.Classification, special: SpecialTokens) -> None:
         self._settings, self._special = settings, special
 
-    def batches(self, config: schema.Config, dataset: Dataset) -> TrainingBatches:
-        """Texts of about the same length together."""
-        shapes = batch_shapes(dataset.train.lengths, config.batching, config.data.maximum_length)
-        return TrainingBatches(dataset.train, dataset.special, shapes, config.seed)
-
-    def mean_weight(self, batches: TrainingBatches) -> float:
-        """Examples a batch."""
-        return batches.mean_examples
-
-    def loss(self, model: nnx.Module, batch: Batch, key: Key[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    def loss(self, model: nnx.Module, batch: DeviceBatch, key: Key[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """See `classification_loss`."""
         mask_key, dropout_key = jax.random.split(key)
         inputs = model_inputs(batch)
@@ -63,11 +56,10 @@ class ClassificationObjective:
         return loss, jnp.sum(batch["weights"])
 
     def evaluator(
-        self, config: schema.Config, dataset: Dataset, graph: nnx.GraphDef[nnx.Module], mesh: Mesh, score: Score
+        self, config: schema.Config, dataset: Dataset, shapes: Shapes, graph: nnx.GraphDef[nnx.Module], mesh: Mesh, score: Score
     ) -> "ClassificationEvaluator":
         """Predict, then score."""
-        shapes = batch_shapes(dataset.train.lengths, config.batching, config.data.maximum_length)
-        return ClassificationEvaluator(Predictor(graph, self._special, shapes, mesh, pairs=len(config.data.text) == 2), score)
+        return ClassificationEvaluator(Predictor(make_predict_step(graph), self._special, shapes, mesh), score)
 
 
 class ClassificationEvaluator:
@@ -76,10 +68,10 @@ class ClassificationEvaluator:
     def __init__(self, predictor: Predictor, score: Score) -> None:
         self.predictor, self._score = predictor, score
 
-    def compile(self, parameters: Any) -> None:
+    def compile(self, parameters: Parameters, splits: Collection[Split]) -> None:
         """Compile for every shape."""
-        self.predictor.compile(parameters)
+        self.predictor.compile(parameters, splits)
 
-    def __call__(self, parameters: Any, split: Split) -> Scores:
+    def __call__(self, parameters: Parameters, split: Split) -> Scores:
         """The figures of `score`."""
         return self._score(self.predictor(parameters, split), split.labels)

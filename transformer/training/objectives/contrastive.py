@@ -1,5 +1,6 @@
 """Bring texts that belong together near each other: an encoder to search with."""
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -10,10 +11,11 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Key
 
 from transformer.config import schema
-from transformer.data.batching import EvaluationBatches, TrainingBatches, batch_shapes
-from transformer.data.dataset import Dataset, Split
-from transformer.training.devices import split_rows
-from transformer.training.objective import Batch, Score, Scores, model_inputs
+from transformer.data.batching import Shapes
+from transformer.data.dataset import Dataset
+from transformer.data.tokenization import SpecialTokens, Split
+from transformer.training.objective import DeviceBatch, Objective, Parameters, Score, Scores, empty_inputs, model_inputs
+from transformer.training.prediction import Predictor
 
 ROWS_AT_ONCE = 1024
 
@@ -42,22 +44,17 @@ def contrastive_loss(
     return -jnp.where(positive, logarithms, 0.0).sum(axis=1) / jnp.maximum(count, 1), known
 
 
-class ContrastiveObjective:
-    """Of single texts, those with the same label belong together; of pairs, the two of a row. See `objective.Objective`."""
+class ContrastiveObjective(Objective):
+    """Of single texts, those with the same label belong together; of pairs, the two of a row.
+
+    A text without another of its label in the batch has no loss and does not count in the mean that is logged; in the gradient, which is
+    divided by the examples of an average batch, it counts as a zero.
+    """
 
     def __init__(self, settings: schema.Contrastive) -> None:
         self._temperature = settings.temperature
 
-    def batches(self, config: schema.Config, dataset: Dataset) -> TrainingBatches:
-        """Texts of about the same length together."""
-        shapes = batch_shapes(dataset.train.lengths, config.batching, config.data.maximum_length)
-        return TrainingBatches(dataset.train, dataset.special, shapes, config.seed)
-
-    def mean_weight(self, batches: TrainingBatches) -> float:
-        """Examples a batch."""
-        return batches.mean_examples
-
-    def loss(self, model: nnx.Module, batch: Batch, key: Key[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    def loss(self, model: nnx.Module, batch: DeviceBatch, key: Key[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """See `contrastive_loss`; candidates are the other texts of the batch."""
         embedder: Any = model
         real = batch["weights"] > 0
@@ -77,55 +74,64 @@ class ContrastiveObjective:
         return jnp.sum(jnp.where(counted, losses, 0.0)), jnp.sum(counted, dtype=jnp.float32)
 
     def evaluator(
-        self, config: schema.Config, dataset: Dataset, graph: nnx.GraphDef[nnx.Module], mesh: Mesh, score: Score
+        self, config: schema.Config, dataset: Dataset, shapes: Shapes, graph: nnx.GraphDef[nnx.Module], mesh: Mesh, score: Score
     ) -> "ContrastiveEvaluator":
         """Search a split with its own texts."""
-        shapes = batch_shapes(dataset.train.lengths, config.batching, config.data.maximum_length)
-        return ContrastiveEvaluator(graph, dataset, shapes, mesh, self._temperature)
+        return ContrastiveEvaluator(graph, dataset.special, shapes, mesh, self._temperature)
 
 
 class ContrastiveEvaluator:
     """The loss over a whole split as if it were one batch, and how often the text found nearest is one that belongs there."""
 
-    def __init__(
-        self, graph: nnx.GraphDef[nnx.Module], dataset: Dataset, shapes: tuple[tuple[int, int], ...], mesh: Mesh, temperature: float
-    ) -> None:
-        def embed(parameters: Any, batch: Batch) -> tuple[Float[Array, "rows width"], Float[Array, "rows width"]]:
+    def __init__(self, graph: nnx.GraphDef[nnx.Module], special: SpecialTokens, shapes: Shapes, mesh: Mesh, temperature: float) -> None:
+        def embed(parameters: Parameters, batch: DeviceBatch) -> tuple[Float[Array, "rows width"], Float[Array, "rows width"]]:
             embedder: Any = nnx.merge(graph, parameters)
             if "types" in batch:
                 return embedder.pairs(**batch)
             vectors = embedder(**batch)
             return vectors, vectors
 
-        self._embed = jax.jit(embed)
-        self._special, self._shapes, self._mesh, self._temperature = dataset.special, shapes, mesh, temperature
+        self._embed, self._predictor = embed, Predictor(embed, special, shapes, mesh)
+        self._shapes, self._temperature = shapes, temperature
 
-    def compile(self, parameters: Any) -> None:
-        """Compiles when it is first called: its figures hold no times."""
+    def compile(self, parameters: Parameters, splits: Collection[Split]) -> None:
+        """Compile for every shape of batch, and for comparing the texts of each split."""
+        self._predictor.compile(parameters, splits)
+        for split in splits:
+            batch = empty_inputs(*self._shapes[0], pairs=split.pair_starts is not None)
+            width = jax.eval_shape(self._embed, parameters, batch)[0].shape[1]
+            nothing = np.zeros((len(split), width), np.float32)
+            blocks = _blocks(len(split))
+            for block in blocks[:1] + blocks[-1:]:  # all others are as large as the first
+                self._compare(nothing, nothing, split, block)
 
-    def __call__(self, parameters: Any, split: Split) -> Scores:
+    def __call__(self, parameters: Parameters, split: Split) -> Scores:
         """`loss`, and `accuracy`: the share of texts whose nearest has their label (of pairs: is the other of the pair)."""
-        order, firsts, seconds = [], [], []
-        for batch, indices in EvaluationBatches(split, self._special, self._shapes, self._mesh.size):
-            first, second = self._embed(parameters, split_rows(model_inputs(batch), self._mesh))
-            order.append(indices[indices >= 0])
-            firsts.append(np.asarray(first)[indices >= 0])
-            seconds.append(np.asarray(second)[indices >= 0])
-        back = np.argsort(np.concatenate(order))
-        anchors, candidates = np.concatenate(firsts)[back], np.concatenate(seconds)[back]
-        rows = np.arange(len(anchors))
+        anchors, candidates = self._predictor(parameters, split)
+        losses, known, right = 0.0, 0, 0
+        for block in _blocks(len(split)):
+            loss, known_here, right_here = self._compare(anchors, candidates, split, block)
+            if split.pair_starts is not None:  # the second text finds the first as well, as in training
+                loss = (loss + self._compare(candidates, anchors, split, block)[0]) / 2
+            losses, known, right = losses + loss, known + known_here, right + right_here
+        return {"loss": losses / max(known, 1), "accuracy": right / max(len(split), 1)}
+
+    def _compare(
+        self, anchors: Float[np.ndarray, "texts width"], candidates: Float[np.ndarray, "texts width"], split: Split, block: slice
+    ) -> tuple[float, int, int]:
+        """Of the texts in `block`: their summed loss, how many have a loss, and of how many the nearest belongs there."""
         pairs = split.pair_starts is not None
-        losses, right, known = 0.0, 0, 0
-        for begin in range(0, len(rows), ROWS_AT_ONCE):
-            some = slice(begin, begin + ROWS_AT_ONCE)
-            itself = rows[some, None] == rows
-            positive = itself if pairs else split.labels[some, None] == split.labels
-            allowed = np.ones_like(itself) if pairs else ~itself
-            loss, has_positive = contrastive_loss(
-                jnp.asarray(anchors[some]), jnp.asarray(candidates), jnp.asarray(positive), jnp.asarray(allowed), self._temperature
-            )
-            losses += float(loss.sum())
-            known += int(has_positive.sum())
-            nearest = np.where(allowed, anchors[some] @ candidates.T, -np.inf).argmax(axis=1)
-            right += int(np.count_nonzero(positive[np.arange(len(nearest)), nearest]))
-        return {"loss": losses / max(known, 1), "accuracy": right / max(len(rows), 1)}
+        rows = np.arange(len(anchors))
+        itself = rows[block, None] == rows
+        positive = itself if pairs else split.labels[block, None] == split.labels
+        allowed = np.ones_like(itself) if pairs else ~itself
+        losses, known = contrastive_loss(
+            jnp.asarray(anchors[block]), jnp.asarray(candidates), jnp.asarray(positive), jnp.asarray(allowed), self._temperature
+        )
+        nearest = np.where(allowed, anchors[block] @ candidates.T, -np.inf).argmax(axis=1)
+        right = np.take_along_axis(positive, nearest[:, None], axis=1)
+        return float(losses.sum()), int(known.sum()), int(np.count_nonzero(right))
+
+
+def _blocks(texts: int) -> list[slice]:
+    return [slice(begin, begin + ROWS_AT_ONCE) for begin in range(0, texts, ROWS_AT_ONCE)]

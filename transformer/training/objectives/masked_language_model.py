@@ -1,6 +1,7 @@
 """Predict masked tokens from the text around them."""
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -12,13 +13,13 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from transformer.config import schema
-from transformer.data.batching import TrainingBatches, rows_of_length
-from transformer.data.dataset import Dataset, SpecialTokens, Split
+from transformer.data.batching import Shapes, TrainingBatches
+from transformer.data.dataset import Dataset
 from transformer.data.packing import PackedBatches
-from transformer.data.tokenization import continuing_tokens
+from transformer.data.tokenization import SpecialTokens, Split, continuing_tokens
 from transformer.model.dropout import random_bits
 from transformer.training.devices import split_rows
-from transformer.training.objective import Batch, Parameters, Score, Scores, model_inputs
+from transformer.training.objective import DeviceBatch, Objective, Parameters, Score, Scores, empty_inputs, model_inputs
 
 UNIT = 2**24
 """Random numbers from 0 to below 1 are multiples of its reciprocal: float32 holds these exactly."""
@@ -51,7 +52,8 @@ def choose_tokens(
 ) -> tuple[Int[Array, "batch masked"], Bool[Array, "batch masked"]]:
     """In each row, the columns of round(rate x eligible) tokens drawn without replacement, and which of these places are used.
 
-    Words are drawn, one after the other, until the next does not fit into this number: of words of one token each, exactly so many.
+    Words are drawn, one after the other, until the next does not fit into this number: of words of one token each, exactly so many; of
+    longer ones, a few tokens fewer.
 
     Args:
         eligible: what may be chosen; in a word all or nothing.
@@ -122,8 +124,8 @@ def special_indices(special: SpecialTokens) -> list[int]:
     return [special.padding, special.unknown, special.first, special.separator, special.mask]
 
 
-class MaskedLanguageModelObjective:
-    """Cross-entropy over the masked tokens; see `objective.Objective`."""
+class MaskedLanguageModelObjective(Objective):
+    """Cross-entropy over the masked tokens."""
 
     def __init__(self, settings: schema.MaskedLanguageModel, dataset: Dataset) -> None:
         self._settings = settings
@@ -135,17 +137,17 @@ class MaskedLanguageModelObjective:
         return PackedBatches(dataset.train, dataset.special, config.batching, config.data.maximum_length, config.seed)
 
     def mean_weight(self, batches: TrainingBatches) -> float:
-        """Masked tokens a batch, but for rounding in each row."""
+        """Masked tokens a batch, but for rounding in each row, and for what is left over where whole words are masked."""
         return max(self._settings.masking_rate * self._eligible / batches.steps_per_epoch, 1.0)
 
-    def loss(self, model: nnx.Module, batch: Batch, key: Key[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    def loss(self, model: nnx.Module, batch: DeviceBatch, key: Key[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Cross-entropy in nats summed over the masked tokens, and how many these are."""
         mask_key, dropout_key = jax.random.split(key)
         losses, _, weights = self.predict(model, batch, mask_key, dropout_key)
         return jnp.sum(losses * weights), jnp.sum(weights)
 
     def predict(
-        self, model: nnx.Module, batch: Batch, mask_key: Key[Array, ""], dropout_key: Key[Array, ""] | None = None
+        self, model: nnx.Module, batch: DeviceBatch, mask_key: Key[Array, ""], dropout_key: Key[Array, ""] | None = None
     ) -> tuple[Float[Array, "batch masked"], Bool[Array, "batch masked"], Float[Array, "batch masked"]]:
         """Of each place: its cross-entropy, whether the likeliest token is the right one, and 1 if it counts."""
         tokens, selected, targets, weights = self._masking(batch["tokens"], batch["segments"], mask_key)
@@ -157,10 +159,10 @@ class MaskedLanguageModelObjective:
         return losses, right, weights
 
     def evaluator(
-        self, config: schema.Config, dataset: Dataset, graph: nnx.GraphDef[nnx.Module], mesh: Mesh, score: Score
+        self, config: schema.Config, dataset: Dataset, shapes: Shapes, graph: nnx.GraphDef[nnx.Module], mesh: Mesh, score: Score
     ) -> "MaskedLanguageModelEvaluator":
         """Predict masked tokens, always the same ones."""
-        return MaskedLanguageModelEvaluator(self, config, dataset.special, graph, mesh)
+        return MaskedLanguageModelEvaluator(self, config, dataset.special, shapes, graph, mesh)
 
 
 class MaskedLanguageModelEvaluator:
@@ -171,21 +173,21 @@ class MaskedLanguageModelEvaluator:
         objective: MaskedLanguageModelObjective,
         config: schema.Config,
         special: SpecialTokens,
+        shapes: Shapes,
         graph: nnx.GraphDef[nnx.Module],
         mesh: Mesh,
     ) -> None:
-        def measure(parameters: Parameters, batch: Batch, index: Int[Array, ""]) -> Float[Array, " figures"]:
+        def measure(parameters: Parameters, batch: DeviceBatch, index: Int[Array, ""]) -> Float[Array, " figures"]:
             losses, right, weights = objective.predict(nnx.merge(graph, parameters), batch, jax.random.fold_in(jax.random.key(0), index))
             return jnp.stack([jnp.sum(losses * weights), jnp.sum(right * weights), jnp.sum(weights)])
 
         self._measure = jax.jit(measure)
-        self._config, self._special, self._mesh = config, special, mesh
+        self._config, self._special, self._shapes, self._mesh = config, special, shapes, mesh
 
-    def compile(self, parameters: Parameters) -> None:
+    def compile(self, parameters: Parameters, splits: Collection[Split]) -> None:
         """Compile for the one shape that batches have."""
-        length = self._config.data.maximum_length
-        nothing = np.zeros((rows_of_length(length, self._config.batching), length), np.int32)
-        self._measure(parameters, split_rows(dict.fromkeys(("tokens", "segments", "positions"), nothing), self._mesh), np.int32(0))
+        for rows, length in self._shapes if splits else ():
+            self._measure(parameters, split_rows(empty_inputs(rows, length, pairs=False), self._mesh), np.int32(0))
 
     def __call__(self, parameters: Parameters, split: Split) -> Scores:
         """`loss` in nats a masked token, `perplexity` (its exponential), and `accuracy`: the share of masked tokens that were guessed."""

@@ -1,6 +1,6 @@
 """Nested dictionaries of parameters, and the same with a path for each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -34,8 +34,3 @@ def layers_apart(leaves: Mapping[str, Any]) -> dict[str, Any]:
         else:
             result |= {f"encoder.layers.{index}.{inside}": layer for index, layer in enumerate(leaf)}
     return result
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

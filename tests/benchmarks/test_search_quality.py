@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from tests.search.conftest import WORDS
-from transformer.search import quality
-from transformer.search.quality import bm25_scores, embedder_scores, retrieval_quality
+from benchmarks import search_quality
+from benchmarks.search_quality import bm25_scores, embedder_scores, retrieval_quality
+from tests.search.conftest import WORDS, small_embedder
 
 CLASSES = np.array([0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])
 
@@ -52,8 +52,8 @@ def test_bm25_ranks_rare_words_above_common_ones_and_knows_no_others():
     assert not scores[1:].any()
 
 
-def test_scores_of_vectors_rank_a_text_above_others_for_itself(embedder, monkeypatch):
-    monkeypatch.setattr(quality, "QUERIES_AT_ONCE", 5)
-    scores = np.concatenate(list(embedder_scores(embedder, WORDS, WORDS)))
+def test_scores_of_vectors_rank_a_text_above_others_for_itself(monkeypatch):
+    monkeypatch.setattr(search_quality, "QUERIES_AT_ONCE", 5)
+    scores = np.concatenate(list(embedder_scores(small_embedder(), WORDS, WORDS)))
     assert scores.shape == (16, 16)
     assert scores.argmax(axis=1).tolist() == list(range(16))
