@@ -19,7 +19,8 @@ def main() -> None:
     parser.add_argument("--run-dir", type=Path, help="where the run is kept; runs/NAME by default")
     parser.add_argument("--resume", choices=["auto", "require", "never"], default="auto", help="go on with a run that was stopped")
     parser.add_argument("--dry-run", action="store_true", help="load data and model and tell what training will take, then stop")
-    parser.add_argument("--print-config", action="store_true", help="print the config with every default, then stop")
+    whole = "print the config with every default, and with what model.initialize_from decides, then stop"
+    parser.add_argument("--print-config", action="store_true", help=whole)
     arguments = parser.parse_intermixed_args()
     config = load_config(arguments.config, arguments.overrides)
     if arguments.print_config:

@@ -291,9 +291,6 @@ def test_objectives_that_do_not_fit_the_rest(written: Write) -> None:
     assert needs_classes.format("contrastive") in message(path, "objective.kind=contrastive", "training.metric=macro_f1")
     assert "not one of kind lstm; set model.kind=transformer" in message(path, masked, "model={kind: lstm}")
     assert "one text a row, not a pair; set data.text=[a]" in message(path, masked, "data.text=[a, b]")
-    in_pieces = message(path, "objective.kind=contrastive", "training.accumulation=2")
-    assert "objective.kind=contrastive would tell each text from those of its piece of the batch only" in in_pieces
-    assert "set training.accumulation=1, and a smaller batching.tokens" in in_pieces
 
 
 def test_every_mistake_is_reported_at_once(written: Write) -> None:

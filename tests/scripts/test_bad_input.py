@@ -209,6 +209,7 @@ def test_a_missing_config(refuse):
         (["config.yaml", "--resume", "perhaps"], "'perhaps'"),
         (["config.yaml", "--run_dir", "elsewhere"], "error: unrecognized arguments: --run_dir"),
         (["config.yaml", "--run-dirs=x"], "error: unrecognized arguments: --run-dirs=x\n"),
+        (["config.yaml", "--run_dir=x"], "error: unrecognized arguments: --run_dir=x\n"),
         (
             ["config.yaml", "--seed=1", "model.layers=1", "--model.width=8"],
             "; settings have no dashes: seed=1 model.width=8\n",

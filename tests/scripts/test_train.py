@@ -77,3 +77,9 @@ def test_the_printed_config_has_the_architecture_of_the_weights_that_it_starts_f
     assert yaml.safe_load(printed)["tokenizer"] == {"kind": "pretrained"}
     (work / "printed.yaml").write_text(printed)
     assert command("train", "printed.yaml", "training.maximum_steps=1") == 0
+
+
+def test_the_table_at_the_end_has_the_whole_path_of_a_run_however_long(work, command, capsys):
+    directory = "runs/" + "a-very-long-name-" * 6
+    assert command("train", "config.yaml", "training.maximum_steps=1", "--run-dir", directory) == 0
+    assert directory in "".join(capsys.readouterr().out.split())

@@ -91,8 +91,8 @@ def read_source(data: Data, report: Callable[[str], None], *, labelled: bool = T
                     if name == "train" or error.column != data.label:
                         raise
                     raise UsageError(
-                        f"{error.found}; a {name} file needs labels, in the column that the training files have them in; "
-                        "for texts without labels use scripts/predict.py"
+                        f"{error.found}; a {name} file needs labels, in column {data.label!r} or as its own `label`; for texts without "
+                        "labels use scripts/predict.py"
                     ) from error
     return Source(splits)
 

@@ -17,9 +17,8 @@ from transformer.evaluation.comparison_trainings import Train, train_rival
 from transformer.evaluation.fairness import require_one_size
 from transformer.evaluation.machine import provenance
 from transformer.evaluation.metrics import scores
-from transformer.training.experiment import count_parameters
 from transformer.training.initialization import complete_config
-from transformer.training.models import abstract_model
+from transformer.training.models import abstract_model, count_parameters
 
 MAY_DIFFER = ("name", "model.", "objective.token_masking", "optimizer.learning_rate", "seed")
 """What two rivals may differ in: these keys, and those that begin with `model.`, but not the size of the embeddings."""
@@ -66,6 +65,12 @@ def run_comparison(
     floor, floor_probabilities = bag_of_words(some, dataset, tell)
     target = comparison.target_accuracy or floor["validation"]["accuracy"]
     fingerprint = dataset.fingerprint
+    for name, config in rivals.items():
+        if load_dataset(config, tell).fingerprint != fingerprint:
+            raise UsageError(
+                f"a comparison would not be fair: {next(iter(rivals))} and {name} do not read the same tokens; start them from weights "
+                "with one tokenizer"
+            )
     chosen = {name: train_rival(comparison, config, fingerprint, output, train, tell) for name, config in rivals.items()}
 
     # Only now, all choices made, are the test rows read.

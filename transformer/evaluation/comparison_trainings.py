@@ -44,7 +44,7 @@ class Training:
                 raise UsageError(
                     f"{self.directory} was trained with another config ({', '.join(keys)} differ); remove it or say another --output"
                 )
-            check_data(self.directory, fingerprint, "remove it or say another --output")
+            check_data(self.directory, fingerprint, f"remove {self.directory}, or say another --output")
             return
         file = self.directory.with_name(f"{self.directory.name}.yaml")
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -42,6 +42,8 @@ def predict_split(directory: str | Path, split_name: SplitName, tell: Callable[[
     run = load_run(directory)
     dataset = load_dataset(run.config, tell)
     check_data(run.directory, dataset.fingerprint, "train again")
+    if dataset.labels != run.labels or dataset.tokenizer.to_str() != run.tokenizer.to_str():  # a run of before there were fingerprints
+        raise UsageError(f"{directory}: other labels or another tokenizer come of its data now; put the old data back, or train again")
     split: Split | None = getattr(dataset, split_name)
     if split is None or not len(split):
         there = [name for name in ("train", "validation", "test") if getattr(dataset, name)]

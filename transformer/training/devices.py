@@ -64,3 +64,11 @@ def peak_memory() -> int | None:
         return peak_resident_bytes()
     peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
     return max((peak for peak in peaks if peak is not None), default=None)
+
+
+def program_bytes(program: jax.stages.Compiled) -> int | None:
+    """Memory that a compiled program asks for: arguments, results and everything between; None where the backend does not tell."""
+    memory = program.memory_analysis()
+    if memory is None:
+        return None
+    return int(memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes)

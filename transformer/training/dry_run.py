@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from transformer.config import schema
-from transformer.training.experiment import Stopwatch, build_experiment, count_parameters, program_bytes
+from transformer.training.devices import program_bytes
+from transformer.training.experiment import Stopwatch, build_experiment
 from transformer.training.initialization import complete_config
+from transformer.training.models import count_parameters
 
 TIMED_STEPS = 3
 

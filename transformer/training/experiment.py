@@ -21,7 +21,7 @@ from transformer.training.devices import data_mesh, replicate, split_rows
 from transformer.training.initialization import initialize
 from transformer.training.learning_rates import learning_rate_shares
 from transformer.training.models import initial_model
-from transformer.training.objective import DeviceBatch, Evaluator, Parameters, Score
+from transformer.training.objective import DeviceBatch, Evaluator, Score
 from transformer.training.objectives import build_objective
 from transformer.training.optimizer import build_optimizer, learning_rate_schedule
 from transformer.training.step import StepMetrics, TrainState, Variation, initial_state, make_train_step
@@ -121,6 +121,11 @@ def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Ex
     dataset = load_dataset(config, report)
     if dataset.validation is None and config.training.early_stopping is not None:
         raise UsageError("training.early_stopping needs validation rows; set data.validation_fraction=0.1 or name validation files")
+    if isinstance(config.objective, schema.Contrastive) and config.training.accumulation > 1:
+        raise UsageError(
+            f"with training.accumulation {config.training.accumulation}, objective.kind=contrastive would tell each text from those of its "
+            "piece of the batch only; set training.accumulation=1, and a smaller batching.tokens where memory is short"
+        )
     objective = build_objective(config.objective, dataset)
     batches = objective.batches(config, dataset)
     steps = total_steps(config.training, batches.steps_per_epoch)
@@ -176,21 +181,3 @@ def total_steps(training: schema.Training, steps_per_epoch: int) -> int:
             "training.epochs"
         )
     return steps
-
-
-def count_parameters(parameters: Parameters) -> dict[str, int]:
-    """Number of parameters in all, and without the embeddings."""
-    total = without = 0
-    for path, leaf in jax.tree_util.tree_flatten_with_path(parameters)[0]:
-        total += leaf.size
-        if not any(getattr(key, "key", None) == "embedding" for key in path):
-            without += leaf.size
-    return {"total": total, "without_embeddings": without}
-
-
-def program_bytes(program: jax.stages.Compiled) -> int | None:
-    """Memory that a compiled program asks for: arguments, results and everything between; None where the backend does not tell."""
-    memory = program.memory_analysis()
-    if memory is None:
-        return None
-    return int(memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes)

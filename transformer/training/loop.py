@@ -18,9 +18,10 @@ from transformer.data.sources import SPLITS
 from transformer.host import write_whole
 from transformer.training.checkpoints import Checkpoints, Progress, load_parameters
 from transformer.training.devices import peak_memory
-from transformer.training.experiment import Experiment, Stopwatch, build_experiment, count_parameters
+from transformer.training.experiment import Experiment, Stopwatch, build_experiment
 from transformer.training.initialization import complete_config
 from transformer.training.logging import Logger, import_wandb
+from transformer.training.models import count_parameters
 from transformer.training.objective import DeviceBatch, Evaluator, Score, Scores
 from transformer.training.run_directory import Resume, check_directory, read_stored, run_directory, with_own_tokenizer
 from transformer.training.step import StepMetrics, TrainState
@@ -125,13 +126,13 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
         stopwatch.go_on(progress.seconds)
         with Logger(directory, config, first_step=progress.step, steps=experiment.steps) as logger:
             _announce(experiment, parameters, progress, logger)
-            with stopwatch.measure("compile"):
-                evaluator.compile(state.evaluated, experiment.measured.values())
             state, progress = _Loop(experiment, evaluator, checkpoints, logger, stopwatch, stop).run(state, progress)
             if progress.step < experiment.steps and not progress.stopped_early:
                 return None
             best_step = progress.best_step or progress.step
             best = load_parameters(directory / "checkpoints", best_step, state.evaluated)
+            with stopwatch.measure("compile"):
+                evaluator.compile(best, experiment.measured.values())
             with stopwatch.measure("evaluate"):
                 scores = {name: evaluator(best, split) for name, split in experiment.measured.items()}
             if "test" in scores:
@@ -205,6 +206,8 @@ class _Loop:
         validation, training = self.experiment.dataset.validation, self.experiment.config.training
         if validation is None:
             return progress
+        with self.stopwatch.measure("compile"):
+            self.evaluator.compile(state.evaluated, [validation])
         with self.stopwatch.measure("evaluate"):
             scores = self.evaluator(state.evaluated, validation)
         progress = _judge(progress, scores, training)

@@ -40,3 +40,13 @@ def _build(config: schema.Config, tokenizer: Tokenizer, labels: list[str], key: 
             return build_masked_language_model(config.model, key=key, **sizes)
         case schema.Contrastive():
             return build_sentence_embedder(config.model, key=key, **sizes)
+
+
+def count_parameters(parameters: Parameters) -> dict[str, int]:
+    """Number of parameters in all, and without the embeddings."""
+    total = without = 0
+    for path, leaf in jax.tree_util.tree_flatten_with_path(parameters)[0]:
+        total += leaf.size
+        if not any(getattr(key, "key", None) == "embedding" for key in path):
+            without += leaf.size
+    return {"total": total, "without_embeddings": without}

@@ -47,15 +47,17 @@ class Predictor:
     def __init__(self, step: Callable[[Parameters, DeviceBatch], Any], special: SpecialTokens, shapes: Shapes, mesh: Mesh) -> None:
         self._step = jax.jit(step)
         self._special, self._shapes, self._mesh = special, shapes, mesh
+        self._compiled: set[tuple[int, int, bool]] = set()
 
     def _batches(self, split: Split) -> EvaluationBatches:
         return EvaluationBatches(split, self._special, self._shapes, self._mesh.size)
 
     def compile(self, parameters: Parameters, splits: Collection[Split]) -> None:
         """Compile for every shape now, so that computing these splits afterwards holds no compilation."""
-        for split in splits:
-            for rows, length in self._batches(split).shapes:
-                self._step(parameters, split_rows(empty_inputs(rows, length, pairs=split.pair_starts is not None), self._mesh))
+        wanted = {(*shape, split.pair_starts is not None) for split in splits for shape in self._batches(split).shapes}
+        for rows, length, pairs in sorted(wanted - self._compiled):
+            self._step(parameters, split_rows(empty_inputs(rows, length, pairs=pairs), self._mesh))
+        self._compiled |= wanted
 
     @property
     def compilations(self) -> int:

@@ -13,6 +13,8 @@ FIGURES = (("accuracy", "accuracy", ".2%"), ("macro_f1", "macro-F1", ".4f"), ("p
 def show_summary(summary: dict[str, Any], directory: Path) -> None:
     """Print the figures of a finished run."""
     figures = Table.grid(padding=(0, 2))
+    figures.add_column()
+    figures.add_column(overflow="fold")  # a path that is cut short with an ellipsis helps nobody
     for split in ("test", "validation"):
         scores = summary[split] or {}
         for name, shown, digits in FIGURES:

@@ -5,13 +5,17 @@ import pytest
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import processors
 
 from transformer.config import schema
+from transformer.config.errors import UsageError
+from transformer.data.dataset import load_dataset
 from transformer.data.tokenization import SpecialTokens, Split
 from transformer.evaluation.metrics import scores
 from transformer.model.encoder import Encoder
 from transformer.model.sentence_embedder import SentenceEmbedder, unit
 from transformer.training.devices import data_mesh
+from transformer.training.experiment import build_experiment
 from transformer.training.loop import train
 from transformer.training.objectives import contrastive
 from transformer.training.objectives.contrastive import ContrastiveEvaluator, ContrastiveObjective, contrastive_loss
@@ -97,19 +101,40 @@ def test_a_batch_without_positives_and_rows_that_fill_it_have_finite_loss_and_gr
     assert weight == 2.0
 
 
-def test_pairs_without_a_label_are_trained_on_and_validated(make_config, tmp_path, monkeypatch):
+@pytest.fixture
+def pairs_config(make_config, tmp_path, monkeypatch):
+    """A tiny experiment on pairs; keyword arguments change sections of it."""
     monkeypatch.setenv("ENCODER_TRAINER_CACHE", str(tmp_path / "cache"))
     lines = [f"question {number},answer {number}" for number in range(40)]
     (tmp_path / "pairs.csv").write_text("\n".join(["one,two", *lines]) + "\n")
-    config = make_config(
-        data={"source": {"train": [{"path": str(tmp_path / "pairs.csv")}], "test": []}, "text": ["one", "two"]},
-        model={"width": 8, "heads": 1},
-        objective={"kind": "contrastive"},
-        training={"maximum_steps": 2},
-    )
-    summary = train(config, tmp_path / "run", score=scores)
+
+    def make(**changes):
+        settings = {
+            "data": {"source": {"train": [{"path": str(tmp_path / "pairs.csv")}], "test": []}, "text": ["one", "two"]},
+            "model": {"width": 8, "heads": 1},
+            "objective": {"kind": "contrastive"},
+            "training": {"maximum_steps": 2},
+        }
+        return make_config(**(settings | changes))
+
+    return make
+
+
+def test_pairs_without_a_label_are_trained_on_and_validated(pairs_config, tmp_path):
+    summary = train(pairs_config(), tmp_path / "run", score=scores)
     assert (summary["examples"]["train"], summary["examples"]["validation"]) == (32, 8)
     assert summary["validation"]["loss"] > 0
+
+
+def test_what_would_train_something_else_than_it_says_is_refused(pairs_config, tmp_path):
+    with pytest.raises(UsageError, match=r"from those of its piece of the batch only; set training\.accumulation=1"):
+        build_experiment(pairs_config(training={"accumulation": 2}), print)
+    tokenizer = load_dataset(pairs_config()).tokenizer
+    tokenizer.post_processor = processors.Sequence([])
+    tokenizer.save(str(tmp_path / "bare.json"))
+    bare = pairs_config().model_copy(update={"tokenizer": schema.TokenizerFile(path=str(tmp_path / "bare.json"))})
+    with pytest.raises(UsageError, match="begins every text with its first token"):
+        build_experiment(bare, print)
 
 
 class Table(nnx.Module):

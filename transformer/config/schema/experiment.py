@@ -86,11 +86,6 @@ class Config(Section):
             raise ValueError(
                 f"training.metric macro_f1 needs classes, which objective.kind={self.objective.kind} has not; set training.metric=loss"
             )
-        if isinstance(self.objective, Contrastive) and self.training.accumulation > 1:
-            raise ValueError(
-                f"with training.accumulation {self.training.accumulation}, objective.kind=contrastive would tell each text from those of "
-                "its piece of the batch only; set training.accumulation=1, and a smaller batching.tokens where memory is short"
-            )
         started = isinstance(self.model, Transformer) and self.model.initialize_from is not None
         if isinstance(self.objective, Classification) and self.objective.members > 1 and started:
             raise ValueError(

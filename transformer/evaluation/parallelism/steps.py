@@ -15,7 +15,8 @@ from transformer.evaluation.parallelism.program import read_program
 from transformer.evaluation.parallelism.traffic import traffic
 from transformer.evaluation.parallelism.work_span import work_and_span
 from transformer.model.build import build_classifier
-from transformer.training.experiment import count_parameters, program_bytes
+from transformer.training.devices import program_bytes
+from transformer.training.models import count_parameters
 from transformer.training.objective import DeviceBatch, Parameters, model_inputs
 from transformer.training.objectives.classification import classification_loss
 from transformer.training.prediction import make_predict_step

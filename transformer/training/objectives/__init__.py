@@ -1,6 +1,7 @@
 """What is learned. A further objective is a further file here, and a case below."""
 
 from transformer.config import schema
+from transformer.config.errors import UsageError
 from transformer.data.dataset import Dataset
 from transformer.training.objective import Objective
 from transformer.training.objectives.classification import ClassificationObjective
@@ -9,11 +10,17 @@ from transformer.training.objectives.masked_language_model import MaskedLanguage
 
 
 def build_objective(settings: schema.Objective, dataset: Dataset) -> Objective:
-    """The objective that the config asks for."""
+    """The objective that the config asks for. Raises UsageError where it does not fit the data or the tokenizer."""
     match settings:
         case schema.Classification():
             return ClassificationObjective(settings, dataset.special)
         case schema.MaskedLanguageModel():
             return MaskedLanguageModelObjective(settings, dataset)
         case schema.Contrastive():
+            begins = dataset.tokenizer.encode("a").ids[:1] == [dataset.special.first]
+            if dataset.train.pair_starts is not None and not begins:
+                raise UsageError(
+                    "objective.kind=contrastive on pairs needs a tokenizer that begins every text with its first token; train one, with "
+                    "tokenizer.kind=wordpiece"
+                )
             return ContrastiveObjective(settings)

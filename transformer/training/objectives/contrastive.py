@@ -93,11 +93,15 @@ class ContrastiveEvaluator:
 
         self._embed, self._predictor = embed, Predictor(embed, special, shapes, mesh)
         self._shapes, self._temperature = shapes, temperature
+        self._compared: set[int] = set()
 
     def compile(self, parameters: Parameters, splits: Collection[Split]) -> None:
         """Compile for every shape of batch, and for comparing the texts of each split."""
         self._predictor.compile(parameters, splits)
         for split in splits:
+            if len(split) in self._compared:
+                continue
+            self._compared.add(len(split))
             batch = empty_inputs(*self._shapes[0], pairs=split.pair_starts is not None)
             width = jax.eval_shape(self._embed, parameters, batch)[0].shape[1]
             nothing = np.zeros((len(split), width), np.float32)

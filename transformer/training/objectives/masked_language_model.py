@@ -181,12 +181,15 @@ class MaskedLanguageModelEvaluator:
             losses, right, weights = objective.predict(nnx.merge(graph, parameters), batch, jax.random.fold_in(jax.random.key(0), index))
             return jnp.stack([jnp.sum(losses * weights), jnp.sum(right * weights), jnp.sum(weights)])
 
-        self._measure = jax.jit(measure)
+        self._measure, self._is_compiled = jax.jit(measure), False
         self._config, self._special, self._shapes, self._mesh = config, special, shapes, mesh
 
     def compile(self, parameters: Parameters, splits: Collection[Split]) -> None:
         """Compile for the one shape that batches have."""
-        for rows, length in self._shapes if splits else ():
+        if self._is_compiled or not splits:
+            return
+        self._is_compiled = True
+        for rows, length in self._shapes:
             self._measure(parameters, split_rows(empty_inputs(rows, length, pairs=False), self._mesh), np.int32(0))
 
     def __call__(self, parameters: Parameters, split: Split) -> Scores:
