@@ -59,7 +59,6 @@ def explain(run: Run, text: Text) -> Explanation:
     captured = _captured(run, tokens, pair_start) if len(tokens) else {}
     belongs = membership(words)
     weights = captured.pop("self_attention", None)
-    captured.pop("states", None)
     return Explanation(
         texts=texts,
         words=words,
@@ -135,7 +134,7 @@ def _captured(run: Run, tokens: Int[np.ndarray, " length"], pair_start: int | No
     @jax.jit
     def capture(parameters: Any, *inputs: Any) -> dict[str, jax.Array]:
         classifier: Any = nnx.merge(run.graph, parameters)
-        return capture_attention(classifier, *inputs)[1]
+        return capture_attention(classifier, *inputs)
 
     captured = capture(run.parameters, tokens[None], np.ones_like(positions), positions, types)
     return {name: np.asarray(values) for name, values in captured.items()}
