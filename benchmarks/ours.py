@@ -1,5 +1,6 @@
 """This project's competitors: its own model and training step, set up as `train.py` sets them up."""
 
+import math
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from benchmarks.work import CLASSES, LEARNING_RATE, WEIGHT_DECAY, Batch, Competi
 from transformer.config import schema
 from transformer.data.tokenization import SpecialTokens
 from transformer.model.build import build_classifier
+from transformer.training.devices import core_mesh, make_cores_devices, replicate, split_rows
 from transformer.training.objectives.classification import ClassificationObjective
 from transformer.training.step import Variation, initial_state, make_train_step
 
@@ -51,25 +53,28 @@ def lstm(*, width: int, layers: int, vocabulary: int, length: int, work: dict[st
 
 def competitor(model: schema.Model, vocabulary: int, length: int, work: dict[str, Any]) -> Competitor:
     """Training of a classifier with that encoder."""
+    make_cores_devices()
+    batches = load_batches(work)
+    mesh = core_mesh(math.gcd(*(len(batch.tokens) for batch in batches)), stepped=model.stepped)
     built: nnx.Module = build_classifier(
         model, vocabulary_size=vocabulary, classes=CLASSES, maximum_length=length, pairs=False, key=jax.random.key(0)
     )
     graph, parameters = nnx.split(built)
     optimizer = optax.adamw(1.0, weight_decay=WEIGHT_DECAY)
-    batches = load_batches(work)
     examples = sum(batch.mask.any(axis=1).sum() for batch in batches) / len(batches)
     objective = ClassificationObjective(schema.Classification(), SpecialTokens(padding=0, unknown=1, first=2, separator=3, mask=4))
     step = jax.jit(make_train_step(graph, objective, optimizer, mean_weight=float(examples)), donate_argnums=0)
-    variation = Variation(jax.random.key(0), jnp.float32(LEARNING_RATE))
-    state = initial_state(parameters, optimizer, average=False)
+    variation = replicate(Variation(jax.random.key(0), jnp.float32(LEARNING_RATE)), mesh)
+    state = replicate(initial_state(parameters, optimizer, average=False), mesh)
     count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
-    arrays = jax.device_put([_model_batch(batch) for batch in batches])
+    arrays = [split_rows(_model_batch(batch), mesh) for batch in batches]
 
     def run(passes: int) -> float:
         nonlocal state
-        for _ in range(passes):
-            for batch in arrays:
-                state, metrics = step(state, batch, variation)
+        with jax.set_mesh(mesh):
+            for _ in range(passes):
+                for batch in arrays:
+                    state, metrics = step(state, batch, variation)
         return float(metrics.loss)
 
     return Competitor(run, count, batches)

@@ -35,6 +35,11 @@ def make_allocation_cheap() -> None:
         library.mallopt(parameter, value)
 
 
+def usable_cores() -> int:
+    """Number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def peak_resident_bytes() -> int | None:
     """Highest resident memory of this process so far; None where the system does not tell (elsewhere than on Linux)."""
     status = Path("/proc/self/status")

@@ -141,18 +141,20 @@ def test_the_same_key_draws_the_same_parameters():
 
 ON_EIGHT_DEVICES = """
 import jax, numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 from tests.model.test_classifier import batch, classifier
+from transformer.training.devices import data_mesh
 
 assert jax.device_count() == 8
-mesh = Mesh(np.array(jax.devices()), ("data",))
+mesh = data_mesh(8)
 data = batch(range(1, 9), 12)
 split = jax.device_put(data, NamedSharding(mesh, PartitionSpec("data")))
 compute = jax.jit(lambda model, data: jax.value_and_grad(lambda model: (model(*data, key=jax.random.key(1)) ** 2).sum())(model))
 for precision, tolerance in (("float32", 1e-6), ("bfloat16", 1e-3)):
     model = classifier(layers=1, dropout=0.1, attention_dropout=0.1, precision=precision)
     everywhere = jax.device_put(model, NamedSharding(mesh, PartitionSpec()))
-    compiled = compute.lower(everywhere, split).compile()
+    with jax.set_mesh(mesh):
+        compiled = compute.lower(everywhere, split).compile()
     assert "all-gather" not in compiled.as_text()
     for one, eight in zip(jax.tree.leaves(compute(model, data)), jax.tree.leaves(compiled(everywhere, split)), strict=True):
         np.testing.assert_allclose(eight, one, atol=tolerance)

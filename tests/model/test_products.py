@@ -45,6 +45,16 @@ def test_products_and_their_gradients_are_the_plain_ones(batch, m, k, n):
             np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("function", [product, product_with_transpose])
+def test_one_matrix_serves_all_rows_whatever_their_axes(function):
+    x, matrix = normal(0, 3, 2, 5, 4), normal(1, 4, 4)
+    flat = lambda x, matrix: function(x.reshape(-1, 4), matrix, jnp.float32).reshape(x.shape)  # noqa: E731
+    shaped = lambda x, matrix: function(x, matrix, jnp.float32)  # noqa: E731
+    np.testing.assert_allclose(shaped(x, matrix), flat(x, matrix), rtol=1e-6)
+    for got, expected in zip(gradients(shaped, x, matrix), gradients(flat, x, matrix), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(("rows", "inputs", "outputs"), [(256, 128, 512), (256, 512, 128), (512, 256, 256), (31, 17, 3), (1, 1, 1)])
 def test_bfloat16_products_round_their_inputs_and_nothing_else(rows, inputs, outputs):
     x, weight = normal(0, rows, inputs), normal(1, inputs, outputs)

@@ -48,6 +48,25 @@ def test_eight_devices_have_the_config(make_config, tmp_path):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
 
 
+CORES = """
+import jax
+from transformer import host
+host.usable_cores = lambda: 3
+from transformer.config.schema import Batching
+from transformer.training import devices
+devices.make_cores_devices()
+assert jax.device_count() == 3
+assert [devices.data_mesh(rows, pieces, stepped=True).size for rows, pieces in ((9, 1), (8, 1), (18, 2), (8, 2))] == [3, 1, 3, 1]
+assert [devices.data_mesh(rows, stepped=False).size for rows in (9, 8)] == [1, 1]
+assert devices.with_divisible_rows(Batching(row_multiple=8)).row_multiple == 8
+"""
+
+
+def test_a_batch_of_a_stepped_recurrence_is_shared_by_the_cores():
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", CORES], env=environment, check=True, timeout=300)
+
+
 def test_devices_that_do_not_divide_the_rows_are_told(monkeypatch):
     monkeypatch.setattr(devices.jax, "device_count", lambda: 3)
     with pytest.raises(UsageError, match="row_multiple=3"):
@@ -91,5 +110,6 @@ def test_a_run_predicts_on_other_devices_than_it_was_trained_on(make_config, tmp
 )
 def test_gpus_compute_the_same_bits_unless_the_user_says_otherwise(own, flags, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", own)
+    monkeypatch.setattr(devices, "make_cores_devices", lambda: None)  # it is too late for that in this process
     devices.set_up_jax()
     assert os.environ["XLA_FLAGS"].strip() == flags

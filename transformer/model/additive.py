@@ -34,7 +34,7 @@ class AdditiveAttention(nnx.Module):
         """W s; zeros for a learned query."""
         if self.query_weight is None:
             return jnp.zeros_like(states)
-        return product(states.reshape(-1, states.shape[-1]), self.query_weight[...], self.dtype).reshape(states.shape)
+        return product(states, self.query_weight[...], self.dtype)
 
     def weights(
         self,

@@ -58,5 +58,4 @@ class LanguageModelHead(nnx.Module):
     ) -> Float[Array, "*batch vocabulary"]:
         """Logits, in float32, of every token for each state."""
         hidden = self.norm(NONLINEARITIES[self.activation](self.dense(states)))
-        rows = product_with_transpose(hidden.reshape(-1, hidden.shape[-1]), embeddings, self.dtype)
-        return rows.reshape(*states.shape[:-1], -1) + self.bias[...]
+        return product_with_transpose(hidden, embeddings, self.dtype) + self.bias[...]

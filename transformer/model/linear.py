@@ -38,11 +38,9 @@ class Linear(nnx.Module):
         self.dtype = jnp.dtype(dtype)
 
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
-        rows = x.reshape(-1, x.shape[-1])
-        y = product(rows, self.weight[...], self.dtype)
+        y = product(x, self.weight[...], self.dtype)
         if self.low_rank is not None:
-            y = y + self.low_rank(rows)
-        y = y.reshape(*x.shape[:-1], -1)
+            y = y + self.low_rank(x)
         return y if self.bias is None else y + self.bias[...]
 
 

@@ -24,7 +24,7 @@ class LowRankSum(nnx.Module):
         self.scale = config.alpha / config.rank
         self.dtype = jnp.dtype(dtype)
 
-    def __call__(self, x: Float[Array, "rows inputs"]) -> Float[Array, "rows outputs"]:
+    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
         return product(product(x, self.down_weight[...], self.dtype), self.up_weight[...], self.dtype) * self.scale
 
 

@@ -39,7 +39,7 @@ class MinimalRecurrentLayer(nnx.Module):
 
     def __call__(self, x: Float[Array, "length batch inputs"], segments: Int[Array, "length batch"]) -> Float[Array, "length batch hidden"]:
         """The output at each token. A text is a run of one segment number; the state is zero where it begins."""
-        projected = product(x.reshape(-1, x.shape[-1]), self.input_weight[...], self.dtype).reshape(*x.shape[:2], -1) + self.bias[...]
+        projected = product(x, self.input_weight[...], self.dtype) + self.bias[...]
         if self.kind == "mingru":
             update, candidate = jnp.split(projected, 2, axis=-1)
             decay = jax.nn.sigmoid(-update)

@@ -17,50 +17,64 @@ from jaxtyping import Float
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def product(a: Float[Array, "*batch m k"], b: Float[Array, "*batch k n"], dtype: DTypeLike) -> Float[Array, "*batch m n"]:
-    """a b, both rounded to `dtype`, summed in float32."""
+def product(a: Float[Array, "*rows k"], b: Float[Array, "*batch k n"], dtype: DTypeLike) -> Float[Array, "*rows n"]:
+    """a b, both rounded to `dtype`, summed in float32. Either `a` has the same leading axes as `b`, or `b` is one matrix for all rows."""
     return _product_forward(a, b, dtype)[0]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def product_with_transpose(a: Float[Array, "*batch m k"], b: Float[Array, "*batch n k"], dtype: DTypeLike) -> Float[Array, "*batch m n"]:
-    """a bᵀ, both rounded to `dtype`, summed in float32."""
+def product_with_transpose(a: Float[Array, "*rows k"], b: Float[Array, "*batch n k"], dtype: DTypeLike) -> Float[Array, "*rows n"]:
+    """a bᵀ, both rounded to `dtype`, summed in float32. Either `a` has the same leading axes as `b`, or `b` is one matrix for all rows."""
     return _product_with_transpose_forward(a, b, dtype)[0]
 
 
 def _product_forward(a: Array, b: Array, dtype: DTypeLike) -> tuple[Array, tuple[Array, Array]]:
-    a, b = _rounded(dtype, a, b)
-    return _dot(a, b, -1, -2), (a, b)
+    rows, b = _rounded(dtype, _merged(a, b), b)
+    return _dot(rows, b, -1, -2).reshape(*a.shape[:-1], -1), (rows, b)
 
 
 def _product_backward(dtype: DTypeLike, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     a, b = saved
-    (gradient,) = _rounded(dtype, gradient)
-    return _dot(gradient, b, -1, -1), _dot_transposed(a, gradient)
+    (rows,) = _rounded(dtype, _merged(gradient, b))
+    return _dot(rows, b, -1, -1).reshape(*gradient.shape[:-1], -1), _dot_transposed(a, rows, b.ndim - 2)
 
 
 def _product_with_transpose_forward(a: Array, b: Array, dtype: DTypeLike) -> tuple[Array, tuple[Array, Array]]:
-    a, b = _rounded(dtype, a, b)
-    return _dot(a, b, -1, -1), (a, b)
+    rows, b = _rounded(dtype, _merged(a, b), b)
+    return _dot(rows, b, -1, -1).reshape(*a.shape[:-1], -1), (rows, b)
 
 
 def _product_with_transpose_backward(dtype: DTypeLike, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     a, b = saved
-    (gradient,) = _rounded(dtype, gradient)
-    return _dot(gradient, b, -1, -2), _dot_transposed(gradient, a)
+    (rows,) = _rounded(dtype, _merged(gradient, b))
+    return _dot(rows, b, -1, -2).reshape(*gradient.shape[:-1], -1), _dot_transposed(rows, a, b.ndim - 2)
 
 
 product.defvjp(_product_forward, _product_backward)
 product_with_transpose.defvjp(_product_with_transpose_forward, _product_with_transpose_backward)
 
 
+def _merged(a: Array, b: Array) -> Array:
+    # One axis of rows is what the kernels take. Where a batch is split among devices it stays several axes: XLA cannot merge a split axis
+    # that is not the first, such as the batch in time-major arrays, and would gather all rows on every device.
+    return a if b.ndim > 2 or _rows_are_split() else a.reshape(-1, a.shape[-1])
+
+
+def _rows_are_split() -> bool:
+    return jax.sharding.get_abstract_mesh().size > 1
+
+
 def _dot(a: Array, b: Array, a_axis: int, b_axis: int) -> Array:
-    batch = tuple(range(a.ndim - 2))
+    batch = tuple(range(b.ndim - 2))
     return jax.lax.dot_general(a, b, (((a.ndim + a_axis,), (b.ndim + b_axis,)), (batch, batch)), preferred_element_type=jnp.float32)
 
 
-def _dot_transposed(a: Array, b: Array) -> Array:
-    # aᵀ b. The narrower operand is cheaper to transpose; but with leading axes, JAX 0.10 folds the transpose of a pinned product into the
+def _dot_transposed(a: Array, b: Array, batch_axes: int) -> Array:
+    # aᵀ b, summed over all axes of rows.
+    if a.ndim - batch_axes > 2:
+        rows, batch = tuple(range(batch_axes, a.ndim - 1)), tuple(range(batch_axes))
+        return jax.lax.dot_general(a, b, ((rows, rows), (batch, batch)), preferred_element_type=jnp.float32)
+    # The narrower operand is cheaper to transpose; but with leading axes, JAX 0.10 folds the transpose of a pinned product into the
     # product all the same, and aborts ("IsMonotonicWithDim0Major").
     if a.ndim > 2 or a.shape[-1] <= b.shape[-1]:
         return _dot(_row_major(a.mT), b, -1, -2)
@@ -74,8 +88,8 @@ def _rounded(dtype: DTypeLike, *operands: Array) -> list[Array]:
 
 
 def _row_major(x: Array) -> Array:
-    # With several devices JAX 0.10 would gather the whole of every pinned array on each of them.
-    if jax.device_count() > 1:
+    # JAX 0.10 would gather the whole of every pinned array on each device.
+    if _rows_are_split():
         return x
 
     def pinned(x: Array) -> Array:

@@ -47,7 +47,7 @@ class RecurrentLayer(nnx.Module):
     def __call__(self, x: Float[Array, "length batch inputs"], segments: Int[Array, "length batch"]) -> Float[Array, "length batch hidden"]:
         """The output at each token. A text is a run of one segment number; the state is zero where it begins."""
         continues = continues_text(segments, self.reverse)
-        projected = product(x.reshape(-1, x.shape[-1]), self.input_weight[...], self.dtype).reshape(*x.shape[:2], -1)
+        projected = product(x, self.input_weight[...], self.dtype)
         return recur(CELLS[self.kind], projected, self.recurrent_weight[...], self.bias[...], continues, self.reverse, self.dtype)
 
 

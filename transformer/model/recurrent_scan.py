@@ -74,9 +74,8 @@ def _backward(cell: Cell, reverse: bool, dtype: DTypeLike, residuals: Saved, gra
     inputs = (gradient, continues, states, previous, saved)
     _, projected_gradient = jax.lax.scan(step, _zeros(cell, gradient, weight), inputs, reverse=not reverse)
     recurrent_gradient = cell.recurrent_gradient(projected_gradient, saved)
-    outputs = previous[0].reshape(-1, weight.shape[0])
-    _, pullback = jax.vjp(lambda weight: product(outputs, weight, dtype), weight)
-    (weight_gradient,) = pullback(recurrent_gradient.reshape(-1, weight.shape[1]))
+    _, pullback = jax.vjp(lambda weight: product(previous[0], weight, dtype), weight)
+    (weight_gradient,) = pullback(recurrent_gradient)
     return projected_gradient, weight_gradient, cell.bias_gradient(projected_gradient, recurrent_gradient), None
 
 

@@ -31,7 +31,7 @@ def dry_run(config: schema.Config) -> None:
     epoch = range(batches.steps_per_epoch)
     examples = {tuple(batch["tokens"].shape): batch for batch in map(batches.batch, epoch)}
     counts = collections.Counter(tuple(batches.batch(step)["tokens"].shape) for step in epoch)
-    table = Table("rows x tokens", "rows a device", "batches an epoch", "memory of a step", "operations a step", "seconds a step")
+    table = Table("rows x tokens", "rows a device", "batches an epoch", "memory a device", "operations a device", "seconds a step")
     seconds = {}
     memory_needed = 0.0
     for shape in sorted(counts, key=lambda shape: shape[1]):
@@ -65,7 +65,7 @@ def dry_run(config: schema.Config) -> None:
     figures.add_row("global batch", f"{config.batching.tokens:,} tokens, {batches.mean_examples:.1f} texts on average")
     figures.add_row("a device's batch", f"{config.batching.tokens // devices:,} tokens on each of {devices}")
     figures.add_row("padding", f"{1 - real / computed:.1%} of the tokens")
-    figures.add_row("memory of the step", f"{memory_needed / 2**20:,.0f} MiB at most")
+    figures.add_row("memory of the step", f"{memory_needed / 2**20:,.0f} MiB at most on each of {devices}")
     figures.add_row("compilation", f"{stopwatch.seconds['compile']:.1f} s")
     figures.add_row("estimated training", f"{step_seconds * experiment.steps:,.0f} s, without compilation and evaluation")
     for note in experiment.dataset.notes:

@@ -62,14 +62,14 @@ class CompiledStep:
         self, step: Callable[[TrainState, DeviceBatch, Variation], tuple[TrainState, StepMetrics]], variation: Variation, mesh: Mesh
     ) -> None:
         self._step = jax.jit(step, donate_argnums=0, out_shardings=NamedSharding(mesh, PartitionSpec()))
-        self._variation = replicate(variation, mesh)
+        self._variation, self._mesh = replicate(variation, mesh), mesh
         self.executables: dict[tuple[int, ...], jax.stages.Compiled] = {}
 
     def compile(self, state: TrainState, batch: DeviceBatch, stopwatch: Stopwatch) -> jax.stages.Compiled:
         """The compiled program for batches shaped like this one; what compiling takes is added to `stopwatch`."""
         shape = tuple(batch["tokens"].shape)
         if shape not in self.executables:
-            with stopwatch.measure("compile"):
+            with stopwatch.measure("compile"), jax.set_mesh(self._mesh):
                 self.executables[shape] = self._step.lower(state, batch, self._variation).compile()
         return self.executables[shape]
 
@@ -117,7 +117,7 @@ def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Ex
     Raises:
       UsageError: the config does not fit the data or the devices.
     """
-    mesh = data_mesh(config.batching.row_multiple, config.training.accumulation)
+    mesh = data_mesh(config.batching.row_multiple, config.training.accumulation, stepped=config.model.stepped)
     dataset = load_dataset(config, report)
     if dataset.validation is None and config.training.early_stopping is not None:
         raise UsageError("training.early_stopping needs validation rows; set data.validation_fraction=0.1 or name validation files")

@@ -32,9 +32,10 @@ def over_examples(step: Callable[[DeviceBatch], Any], batches: EvaluationBatches
     All batches are dispatched before the first result is fetched, so that the devices never wait for the host.
     """
     indices, results = [], []
-    for batch, examples in batches:
-        indices.append(examples)
-        results.append(step(split_rows(model_inputs(batch), mesh)))
+    with jax.set_mesh(mesh):
+        for batch, examples in batches:
+            indices.append(examples)
+            results.append(step(split_rows(model_inputs(batch), mesh)))
     example = np.concatenate(indices)
     # Rows that only fill a batch are number -1, and so come first.
     order = np.argsort(example)[np.count_nonzero(example < 0) :]
@@ -55,8 +56,9 @@ class Predictor:
     def compile(self, parameters: Parameters, splits: Collection[Split]) -> None:
         """Compile for every shape now, so that computing these splits afterwards holds no compilation."""
         wanted = {(*shape, split.pair_starts is not None) for split in splits for shape in self._batches(split).shapes}
-        for rows, length, pairs in sorted(wanted - self._compiled):
-            self._step(parameters, split_rows(empty_inputs(rows, length, pairs=pairs), self._mesh))
+        with jax.set_mesh(self._mesh):
+            for rows, length, pairs in sorted(wanted - self._compiled):
+                self._step(parameters, split_rows(empty_inputs(rows, length, pairs=pairs), self._mesh))
         self._compiled |= wanted
 
     @property

@@ -79,7 +79,7 @@ def load_run(directory: Path | str) -> Run:
     labels: list[str] = read_stored(directory / "labels.json")
     best_step = read_stored(directory / "summary.json", lambda text: json.loads(text)["best_step"])
     config = config.model_copy(update={"batching": with_divisible_rows(config.batching)})
-    mesh = data_mesh(config.batching.row_multiple)
+    mesh = data_mesh(config.batching.row_multiple, stepped=config.model.stepped)
     graph, abstract = abstract_model(config, tokenizer, labels)
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract)

@@ -93,7 +93,7 @@ def test_rounds_go_around_and_back(study, played):
 def test_what_runs_out_of_memory_is_a_result(study, played):
     played.answers = {
         ("prepare", "attentive", 2, "training", 2, 8): {"failure": "out of memory"},
-        ("count", "attentive", 2, "training", 2, 8): {"failure": "out of memory"},
+        ("count", "attentive", 1, "training", 2, 8): {"failure": "out of memory"},
         ("run", "recurrent", 1, None, None, None): {"failure": "it broke"},
     }
     figures = module.run_study(study(), "cpu", lambda _: None)
@@ -112,7 +112,7 @@ def test_models_of_other_sizes_are_refused(study, played):
 
 
 def test_a_program_that_cannot_be_counted_stops_the_study(study, played):
-    played.answers = {("count", "recurrent", 2, "forward", 1, 4): {"failure": "cannot count the operation fft"}}
+    played.answers = {("count", "recurrent", 1, "forward", 1, 4): {"failure": "cannot count the operation fft"}}
     with pytest.raises(RunError, match="recurrent, forward 1 × 4: cannot count the operation fft"):
         module.run_study(study(), "cpu", lambda _: None)
 

@@ -1,6 +1,6 @@
 """Encoders, and the weights they may start from."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -80,6 +80,11 @@ class Encoder(Section):
     query: that of the last token and, of what was read backward, that of the first."""
     precision: Precision = "float32"
     """Type of the inputs of matrix products; everything else stays float32."""
+
+    @property
+    def stepped(self) -> bool:
+        """Whether a text's tokens are read one after the other."""
+        return False
 
 
 class Transformer(Encoder):
@@ -166,6 +171,11 @@ class Recurrent(Encoder):
     """Read the text in both directions."""
     intra_attention: bool = False
     """Each token's state looks at all states of its text, by additive attention (Cheng et al. 2016), before pooling."""
+
+    @property
+    def stepped(self) -> bool:
+        """Whether a text's tokens are read one after the other."""
+        return self.kind in get_args(SteppedRecurrence)
 
 
 class Convolutional(Encoder):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
+from jax.sharding import Mesh
 from pydantic import TypeAdapter
 
 from transformer.config import schema
@@ -15,7 +16,7 @@ from transformer.evaluation.parallelism.program import read_program
 from transformer.evaluation.parallelism.traffic import traffic
 from transformer.evaluation.parallelism.work_span import work_and_span
 from transformer.model.build import build_classifier
-from transformer.training.devices import program_bytes
+from transformer.training.devices import core_mesh, program_bytes, replicate, split_rows
 from transformer.training.models import count_parameters
 from transformer.training.objective import DeviceBatch, Parameters, model_inputs
 from transformer.training.objectives.classification import classification_loss
@@ -39,10 +40,10 @@ class MeasuredModel:
             )
 
         model: nnx.Module = nnx.eval_shape(build)
-        self._graph = nnx.graphdef(model)
+        self._graph, self._stepped = nnx.graphdef(model), config.stepped
         self._parameters: Parameters = jax.jit(lambda: nnx.state(build()))()
         self._vocabulary_size, self._classes = vocabulary_size, classes
-        self._compiled_for: tuple[Mode, int, int] | None = None
+        self._compiled_for: tuple[Mode, int, int, int] | None = None
 
     @property
     def parameters_without_embeddings(self) -> int:
@@ -51,7 +52,7 @@ class MeasuredModel:
 
     def count(self, mode: Mode, batch: int, length: int) -> dict[str, Any]:
         """{"work", "bytes", "span"} of a step, or {"failure"} where the compiled program holds what cannot be counted."""
-        self._compile(mode, batch, length)
+        self._compile(mode, batch, length, core_mesh(batch, stepped=False))
         try:
             program = read_program(self._compiled.as_text() or "")
             counted = work_and_span(program)
@@ -63,29 +64,37 @@ class MeasuredModel:
         """Compile a step and warm it up: {"seconds" of a warm step, "compile_seconds", "peak_bytes"}.
 
         Compilation is everything from Python to the executable. `peak_bytes` is the memory that the executable asks for, parameters and
-        batch included.
+        batch included. The rows are split among the cores where training would split them.
         """
-        self._compile(mode, batch, length)
+        mesh = core_mesh(batch, stepped=self._stepped)
+        self._compile(mode, batch, length, mesh)
         self.run(1)
-        return {"seconds": self.run(1), "compile_seconds": self._compile_seconds, "peak_bytes": program_bytes(self._compiled)}
+        needed = program_bytes(self._compiled)
+        return {
+            "seconds": self.run(1),
+            "compile_seconds": self._compile_seconds,
+            "peak_bytes": None if needed is None else needed * mesh.size,
+        }
 
     def run(self, steps: int) -> float:
         """Mean seconds of a step; each begins when the one before it is done."""
         start = time.perf_counter()
         for _ in range(steps):
-            jax.block_until_ready(self._compiled(self._parameters, self._batch))
+            jax.block_until_ready(self._compiled(*self._arguments))
         return (time.perf_counter() - start) / steps
 
-    def _compile(self, mode: Mode, batch: int, length: int) -> None:
-        if self._compiled_for == (mode, batch, length):
+    def _compile(self, mode: Mode, batch: int, length: int, mesh: Mesh) -> None:
+        if self._compiled_for == (mode, batch, length, mesh.size):
             return
         self._compiled_for = None
-        self._batch = jax.device_put(_full_batch(batch, length, self._vocabulary_size, self._classes))
+        texts = _full_batch(batch, length, self._vocabulary_size, self._classes)
+        self._arguments = replicate(self._parameters, mesh), split_rows(texts, mesh)
         step = jax.jit(self._forward if mode == "forward" else self._training)
         start = time.perf_counter()
-        self._compiled = step.lower(self._parameters, self._batch).compile()
+        with jax.set_mesh(mesh):
+            self._compiled = step.lower(*self._arguments).compile()
         self._compile_seconds = time.perf_counter() - start
-        self._compiled_for = (mode, batch, length)
+        self._compiled_for = (mode, batch, length, mesh.size)
 
     def _forward(self, parameters: Parameters, batch: DeviceBatch) -> Array:
         return make_predict_step(self._graph)(parameters, batch)

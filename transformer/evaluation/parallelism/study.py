@@ -37,7 +37,7 @@ def run_study(study: ParallelismStudy, device: str, say: Callable[[str], None]) 
     say(f"{steps} steps to compile and measure ({len(study.models)} models): about {math.ceil(steps * STEP_SECONDS / 60)} minutes")
     measuring = [Competitor(study, subject, cores) for cores in settings for subject in study.models]
     # Programs for other devices hide products in calls of libraries. Work and span are the same everywhere, so a CPU's file has them.
-    counting = measuring[-len(study.models) :] if device == "cpu" else []
+    counting = measuring[: len(study.models)] if device == "cpu" else []
     try:
         for competitor in measuring:
             competitor.start()

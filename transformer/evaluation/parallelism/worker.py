@@ -22,7 +22,9 @@ def main() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")  # where memory runs out, this process shall go and none of the user's
 
     from transformer.evaluation.parallelism.steps import MeasuredModel, measure_rates  # JAX starts here
+    from transformer.training.devices import make_cores_devices
 
+    make_cores_devices()
     model = MeasuredModel(**described["model"])
     print(json.dumps({"parameters_without_embeddings": model.parameters_without_embeddings}), file=answers, flush=True)
     for line in sys.stdin:

@@ -189,16 +189,18 @@ class MaskedLanguageModelEvaluator:
         if self._is_compiled or not splits:
             return
         self._is_compiled = True
-        for rows, length in self._shapes:
-            self._measure(parameters, split_rows(empty_inputs(rows, length, pairs=False), self._mesh), np.int32(0))
+        with jax.set_mesh(self._mesh):
+            for rows, length in self._shapes:
+                self._measure(parameters, split_rows(empty_inputs(rows, length, pairs=False), self._mesh), np.int32(0))
 
     def __call__(self, parameters: Parameters, split: Split) -> Scores:
         """`loss` in nats a masked token, `perplexity` (its exponential), and `accuracy`: the share of masked tokens that were guessed."""
         batches = PackedBatches(split, self._special, self._config.batching, self._config.data.maximum_length, seed=0)
-        dispatched = [
-            self._measure(parameters, split_rows(batch, self._mesh), np.int32(index))
-            for index, batch in enumerate(batches.iterate(0, batches.steps_per_epoch))
-        ]
+        with jax.set_mesh(self._mesh):
+            dispatched = [
+                self._measure(parameters, split_rows(batch, self._mesh), np.int32(index))
+                for index, batch in enumerate(batches.iterate(0, batches.steps_per_epoch))
+            ]
         loss, right, masked = np.sum([np.asarray(figures, np.float64) for figures in dispatched], axis=0).tolist()
         mean = loss / max(masked, 1.0)
         return {"loss": mean, "perplexity": math.exp(min(mean, LARGEST_EXPONENT)), "accuracy": right / max(masked, 1.0)}
