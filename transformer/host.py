@@ -35,9 +35,15 @@ def make_allocation_cheap() -> None:
         library.mallopt(parameter, value)
 
 
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+"""Microseconds of processor time that a container gets in a period, or "max", and the period (Linux, cgroup v2)."""
+
+
 def usable_cores() -> int:
-    """Number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Number of processor cores that this process may use; in a container, as many as its share of processor time keeps busy."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share, period = CONTAINER_LIMIT.read_text().split() if CONTAINER_LIMIT.exists() else ("max", "")
+    return cores if share == "max" else max(min(cores, int(share) // int(period)), 1)
 
 
 def peak_resident_bytes() -> int | None:

@@ -1,6 +1,6 @@
 """Label names, duplicates, and the splits that a source does not have."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -44,7 +44,15 @@ def complete_splits(source: Source, data: Data, *, labelled: bool = True) -> tup
         if name == "test" and "test" in splits:
             texts = set(splits["train"].texts)
             overlap = sum(text in texts for text in splits["test"].texts)
-    return splits, overlap, notes
+    return splits, overlap, notes + [f"labels {listed(alike)} differ in capitals or white space only" for alike in _alike(splits["train"])]
+
+
+def _alike(rows: Rows) -> list[list[str]]:
+    """Labels that a person may have meant as one."""
+    groups = defaultdict(list)
+    for label in sorted(set(rows.labels)):
+        groups["".join(label.split()).casefold()].append(label)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def stratified_split(
