@@ -11,7 +11,9 @@ OFFLINE = str(ROOT / "tests" / "offline")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-os.environ.setdefault("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")  # as in every command, or they would share no compiled programs
+# The first flag is that of every command, or they would share no compiled programs; with the second, cores do not become devices, which
+# would have to happen before a test process uses JAX.
+os.environ.setdefault("XLA_FLAGS", "--xla_gpu_deterministic_ops=true --xla_force_host_platform_device_count=1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [OFFLINE, str(ROOT), os.environ.get("PYTHONPATH")]))
 sys.path.insert(0, OFFLINE)

@@ -91,7 +91,7 @@ def test_test_rows_among_the_training_rows_are_counted() -> None:
 def test_labels_that_look_alike_are_told() -> None:
     rows = Rows(list("stuvwxyz"), ["no", "yes", "No", "yes ", "no", "yes", "No", "yes "])
     _, _, notes = complete_splits(Source({"train": rows}), data(validation_fraction=0.0))
-    assert notes == ["labels 'No', 'no' differ in capitals or white space only", "labels 'yes', 'yes ' differ in capitals or white space only"]
+    assert notes == [f"labels {pair} differ in capitals or white space only" for pair in ("'No', 'no'", "'yes', 'yes '")]
 
 
 def test_an_empty_split_is_an_error() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from transformer.config.errors import UsageError
 from transformer.config.load import dump_config
-from transformer.config.schema import Batching
+from transformer.config.schema import Batching, Recurrent
 from transformer.training import devices
 
 ROOT = Path(__file__).parents[2]
@@ -24,11 +24,12 @@ train(load_config(sys.argv[1]), Path(sys.argv[2]), score=scores)
 """
 
 
-def losses(config, directory, count):
+def losses(config, directory, count, environment=None):
+    simulated = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
     finished = subprocess.run(
         [sys.executable, "-c", TRAINING, str(config), str(directory), str(count)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"},
+        env=environment or simulated,
         capture_output=True,
         text=True,
         timeout=300,
@@ -50,8 +51,6 @@ def test_eight_devices_have_the_config(make_config, tmp_path):
 
 CORES = """
 import jax
-from transformer import host
-host.usable_cores = lambda: 3
 from transformer.config.schema import Batching
 from transformer.training import devices
 devices.make_cores_devices()
@@ -62,9 +61,25 @@ assert devices.with_divisible_rows(Batching(row_multiple=8)).row_multiple == 8
 """
 
 
+def with_cores(count):
+    """The environment of a process for which the processor has so many cores."""
+    others = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    return others | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(count)}
+
+
 def test_a_batch_of_a_stepped_recurrence_is_shared_by_the_cores():
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", CORES], env=environment, check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", CORES], env=with_cores(3), check=True, timeout=300)
+
+
+def test_an_lstm_trains_on_four_cores_as_on_one(make_config, tmp_path):
+    config = tmp_path / "config.yaml"
+    model = Recurrent(kind="lstm", width=16, hidden=8, bidirectional=True, dropout=0.2)
+    trained = make_config(training={"log_every": 1, "epochs": 2, "average_decay": 0.0}).model_copy(update={"model": model})
+    config.write_text(dump_config(trained))
+    one, four = losses(config, tmp_path / "one", 1, with_cores(1)), losses(config, tmp_path / "four", 4, with_cores(4))
+    assert len(one) == len(four) > 8
+    for a, b in zip(one, four, strict=True):
+        assert (a["step"], a["loss"]) == (b["step"], pytest.approx(b["loss"], rel=1e-3))
 
 
 def test_devices_that_do_not_divide_the_rows_are_told(monkeypatch):

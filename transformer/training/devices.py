@@ -30,8 +30,9 @@ def set_up_jax() -> None:
 
 
 def make_cores_devices() -> None:
-    """Before JAX is used: each processor core becomes a device, unless the user has said how many devices a CPU shall be."""
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    """Before JAX is used: each processor core becomes a device, or as many as JAX_NUM_CPU_DEVICES says; none does where XLA_FLAGS has
+    xla_force_host_platform_device_count, which plays another machine's devices."""
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", "") and jax.config.values["jax_num_cpu_devices"] < 0:
         jax.config.update("jax_num_cpu_devices", usable_cores())
 
 
