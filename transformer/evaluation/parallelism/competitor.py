@@ -9,6 +9,7 @@ from typing import Any
 from transformer.config.errors import RunError
 from transformer.config.parallelism import ParallelismStudy, Subject
 from transformer.evaluation.parallelism.process import OUT_OF_MEMORY, WorkerError, WorkerProcess
+from transformer.host import usable_cores
 
 NO_CACHE = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
 """Compilation is measured, so it must take place."""
@@ -74,4 +75,4 @@ def core_settings(device: str) -> Sequence[int | None]:
         return [None]
     if not hasattr(os, "sched_setaffinity"):
         return [os.cpu_count()]
-    return sorted({1, len(os.sched_getaffinity(0))})
+    return sorted({1, usable_cores()})
