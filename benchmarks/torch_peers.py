@@ -1,6 +1,5 @@
 """PyTorch's competitors, each as fast as its own options make it: fused AdamW, all cores, `torch.compile` where asked."""
 
-import os
 from typing import Any
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.work import CLASSES, LEARNING_RATE, WEIGHT_DECAY, Competitor, load_batches
+from transformer.host import usable_cores
 
 
 class TransformerClassifier(nn.Module):
@@ -71,7 +71,7 @@ def lstm(*, width: int, layers: int, vocabulary: int, work: dict[str, Any]) -> C
 
 def competitor(model: nn.Module, precision: str, compiled: bool, work: dict[str, Any]) -> Competitor:
     """Training of a classifier that maps tokens and mask to logits."""
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(usable_cores())
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     batches = load_batches(work)
     tensors = [[torch.from_numpy(array) for array in (batch.tokens, batch.mask, batch.labels.astype("int64"))] for batch in batches]

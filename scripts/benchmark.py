@@ -35,7 +35,7 @@ def main() -> None:
     """Run the study that the command line names."""
     parser = SettingsParser(description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="?", metavar="CONFIG.yaml", help=f"the study (default: {DEFAULT})")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change, such as lengths=[32,128]")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="settings to change, such as lengths=[32,128]")
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="where the files go (default: runs/benchmark-NAME, NAME being the config's)"
     )

@@ -37,7 +37,7 @@ def main() -> None:
     """Label the texts of the command line or of standard input."""
     parser = argparse.ArgumentParser(description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN_DIR", help="directory of a run that train.py finished")
-    parser.add_argument("texts", metavar="TEXT", nargs="*", help="texts to label; without any, standard input is read")
+    parser.add_argument("texts", metavar="TEXT", nargs="*", default=[], help="texts to label; without any, standard input is read")
     arguments = parser.parse_args()
     open_standard_streams(reading=not arguments.texts)
     # JAX is imported only now, so that a mistake on the command line is told at once.

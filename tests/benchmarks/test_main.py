@@ -1,7 +1,6 @@
 """The command's files say what was measured, where and how."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks.rounds import Measured
+from transformer.host import usable_cores
 
 
 def test_a_run_writes_what_was_measured_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,7 +20,7 @@ def test_a_run_writes_what_was_measured_and_where(tmp_path: Path, monkeypatch: p
     figures = json.loads((tmp_path / "out" / "benchmarks.json").read_text())
     assert set(figures) == {"command", "date", "commit", "machine", "interpreters", "rounds", "round_seconds", "tables"}
     assert set(figures["machine"]) == {"processor", "cores", "memory_bytes", "system", "load_average"}
-    assert figures["machine"]["cores"] == os.cpu_count()
+    assert figures["machine"]["cores"] == usable_cores()
     assert [found["name"] for found in figures["tables"][0]["rows"]] == ["ours"]
     written = (tmp_path / "out" / "benchmarks.md").read_text()
     for words in (f"`{figures['command']}`, {figures['date']}", figures["machine"]["processor"], "| ours |", "Not measured: theirs"):

@@ -123,6 +123,13 @@ def test_what_cannot_be_seen_in_a_columns_name_is_shown() -> None:
         rows(" text,la\u200bbel\n", "x.csv", ["text"])
 
 
+def test_utf_16_is_told_by_its_first_bytes() -> None:
+    content = "text\none\n".encode("utf-16")
+    with pytest.raises(UsageError, match=r"x\.csv is not UTF-8, .* set data\.source\.encoding=utf-16"):
+        rows(content, "x.csv", ["text"])
+    assert rows(content, "x.csv", ["text"], encoding="utf-16") == [("one",)]
+
+
 def test_the_encoding_is_the_configs() -> None:
     assert rows("text\ncafé\n".encode("latin-1"), "x.csv", ["text"], encoding="latin-1") == [("café",)]
     with pytest.raises(UsageError, match=r"data\.source\.encoding=klingon"):
@@ -148,7 +155,8 @@ def test_a_field_may_have_megabytes() -> None:
     [
         ("text,label\none,a\ntwo\n", "x.csv", r"row 2 \(line 3\) of x.csv has 1 fields, but there are 2 columns: text, label"),
         ("text,label\none,a\nan,unquoted,comma\n", "x.csv", r"row 2 \(line 3\) of x.csv has 3 fields"),
-        ('text,label\none,a\n"never closed,b\n', "x.csv", r"row 2 \(line 3\) of x.csv cannot be read"),
+        ('text,label\none,a\n"never closed,b\n', "x.csv", r"row 2 of x\.csv opens a quotation mark that nothing closes; .*write it twice"),
+        ("text,text,label\none,two,a\n", "x.csv", r"x\.csv has 2 columns 'text'; rename all but one"),
         ("text,klass\none,a\n", "x.csv", r"x.csv has no column 'label'; its columns are 'text', 'klass'; set data.text and data.label"),
         ("", "x.csv", r"^x.csv is empty; the first line should name the columns, among them 'text', 'label'"),
         ("\ntext,label\none,a\n", "x.csv", r"^the first line of x.csv is empty"),

@@ -158,11 +158,13 @@ def test_a_rival_may_have_settings_of_its_own_but_no_advantage(directory):
         rivals["rnn"]["settings"] = list(own)
         return load_rivals(comparison(rivals=rivals, settings=["model.dropout=0.3"]), directory)
 
-    rivals = with_settings("model.dropout=0.1", "objective.token_masking=0.2")
+    rivals = with_settings("model.dropout=0.1", "objective.token_masking=0.2", "batching.tokens=2048", "schedule.warmup_steps=3")
     assert (rivals["transformer"].model.dropout, rivals["rnn"].model.dropout) == (0.3, 0.1)
     assert (rivals["transformer"].objective.token_masking, rivals["rnn"].objective.token_masking) == (0.0, 0.2)
-    with pytest.raises(UsageError, match=r"transformer and rnn differ in training\.epochs"):
-        with_settings("training.epochs=2")
+    assert rivals["rnn"].batching.tokens == 2048 != rivals["transformer"].batching.tokens
+    for advantage in ("training.epochs=2", "objective.members=2", "data.maximum_length=12"):
+        with pytest.raises(UsageError, match=rf"transformer and rnn differ in {advantage.partition('=')[0]}"):
+            with_settings(advantage)
 
 
 def test_the_configs_of_the_repository_are_fair(pytestconfig):

@@ -2,6 +2,7 @@
 
 import re
 
+import jax
 import pytest
 from huggingface_hub import ModelCard
 from hypothesis import given
@@ -29,6 +30,23 @@ def test_it_says_what_the_run_knows(make_run):
     known += ["`a`, `b`, `c`", "first 24 tokens", "validation data only", "licence", "python train.py 'a config.yaml'", "`0123abc`"]
     for part in known:
         assert part in card, part
+
+
+def test_a_run_that_was_never_scored_says_so(make_run):
+    card = hugging_face_card(make_run(BERT, summary={"validation": None, "test": None}), {"model_type": "bert"}, "out")
+    for part in ("None: it had neither validation nor test data.", "It was not tested.", "steps: 1,234."):
+        assert part in card, part
+    for part in ("| split |", "validation accuracy", "validation data only"):
+        assert part not in card, part
+
+
+def test_parameters_are_counted_as_they_are_exported(make_run):
+    plain, summed = make_run(BERT), make_run({**BERT, "low_rank": {"rank": 2}})
+    count = sum(leaf.size for leaf in jax.tree.leaves(plain.parameters))
+    for run in (plain, summed):
+        assert f"parameters: {count:,}." in hugging_face_card(run, {"model_type": "bert"}, "out")
+    ensemble = stablehlo_card(make_run(BERT, objective={"members": 3}), "out")
+    assert f"the mean of the probabilities of 3 models, each a transformer encoder, layers: 2, parameters: {3 * count:,}." in ensemble
 
 
 @pytest.mark.parametrize(

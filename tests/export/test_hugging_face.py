@@ -50,7 +50,7 @@ def test_low_rank_sums_are_merged(make_run, tmp_path):
     config = json.loads((directory / "config.json").read_text())
     plain = run.config.model.model_copy(update={"low_rank": None})
     graph, parameters = abstract_model(run.config.model_copy(update={"model": plain}), run.tokenizer, run.labels)
-    found = read_parameters(config, read_safetensors(directory), parameters)
+    found = read_parameters(config, read_safetensors(directory), nnx.to_pure_dict(parameters))
     nnx.replace_by_pure_dict(parameters, jax.tree.map(jnp.asarray, found))
     assert read_architecture(config)["width"] == 16
     tokens = jnp.arange(12, dtype=jnp.int32).reshape(2, 6)

@@ -88,7 +88,7 @@ def read(directory, build):
     config = json.loads((directory / "config.json").read_text())
     model = build(schema.Transformer.model_validate(read_architecture(config)))
     state = nnx.state(model)
-    found = read_parameters(config, read_safetensors(directory), state)
+    found = read_parameters(config, read_safetensors(directory), nnx.to_pure_dict(state))
     assert jax.tree.structure(found) == jax.tree.structure(nnx.to_pure_dict(state))
     return with_parameters(model, found)
 
@@ -270,7 +270,7 @@ def test_the_published_minilm_embeds_texts_alike():
         pairs=False,
         key=jax.random.key(0),
     )
-    model = with_parameters(model, read_parameters(config, read_safetensors(directory), nnx.state(model)))
+    model = with_parameters(model, read_parameters(config, read_safetensors(directory), nnx.to_pure_dict(nnx.state(model))))
     mine = np.asarray(compute(model.encoder, *map(jnp.asarray, (tokens, segments, positions))))
     mean = (mine * segments[:, :, None]).sum(axis=1) / segments.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(mean, expected, **TOLERANCE)

@@ -140,6 +140,23 @@ def test_documents_that_change_meanwhile_are_told_and_not_kept(documents, opened
     assert opened(documents)[1] == 2 * COUNT
 
 
+def test_an_index_that_another_process_makes_is_let_alone(documents, opened):
+    other, refused = small_embedder(seed=1), []
+
+    def meanwhile(texts):
+        with pytest.raises(UsageError, match=r"another process makes the index .*--index DIR"):
+            opened(documents, other)
+        refused.append(texts)
+
+    opened(documents, before=meanwhile)
+    assert refused
+    _, texts, _ = opened(documents)
+    assert not texts
+    _, texts, told = opened(documents, other)
+    assert texts == 2 * COUNT
+    assert "made with another model" in told
+
+
 def test_a_directory_of_something_else_is_left_alone(documents, opened, tmp_path):
     other = tmp_path / "other"
     other.mkdir()

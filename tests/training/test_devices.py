@@ -55,7 +55,7 @@ from transformer.config.schema import Batching
 from transformer.training import devices
 devices.make_cores_devices()
 assert jax.device_count() == 3
-assert [devices.data_mesh(rows, pieces, stepped=True).size for rows, pieces in ((9, 1), (8, 1), (18, 2), (8, 2))] == [3, 1, 3, 1]
+assert [devices.data_mesh(rows, pieces, stepped=True).size for rows, pieces in ((9, 1), (8, 1), (18, 2), (8, 2))] == [3, 2, 3, 2]
 assert [devices.data_mesh(rows, stepped=False).size for rows in (9, 8)] == [1, 1]
 assert devices.with_divisible_rows(Batching(row_multiple=8)).row_multiple == 8
 """

@@ -8,6 +8,7 @@ from transformer.config.errors import UsageError
 from transformer.config.load import dump_config, load_config
 from transformer.data.dataset import load_dataset
 from transformer.evaluation.metrics import scores
+from transformer.export.hugging_face import export_hugging_face
 from transformer.training.experiment import build_experiment
 from transformer.training.initialization import complete_config
 from transformer.training.loop import train
@@ -77,6 +78,31 @@ def test_what_stands_on_the_encoder_comes_along_where_it_fits(make_config, tmp_p
         np.testing.assert_array_equal(tokens, theirs["encoder"]["embedding"]["tokens"])
 
 
+@pytest.mark.parametrize("layout", ["run", "hugging_face"])
+def test_all_members_of_an_ensemble_begin_with_the_weights_each_with_a_head_of_its_own(make_config, tmp_path, layout):
+    bert = {"norm_position": "post", "positions": "learned", "embedding_norm": True, "pooling": ["first"], "head": "tanh"}
+    train(make_config(model=bert, training={"maximum_steps": 1}), tmp_path / "run", score=scores)
+    run = load_run(tmp_path / "run")
+    weights = schema.RunWeights(path=str(run.directory))
+    if layout == "hugging_face":
+        (tmp_path / "exported").mkdir()
+        export_hugging_face(run, tmp_path / "exported", "exported")
+        weights = schema.DirectoryWeights(path=str(tmp_path / "exported"))
+    config = from_run(make_config, run.directory, model={"initialize_from": weights}, objective={"members": 2, "token_masking": 0.2})
+    members = first_parameters(config)["members"]
+    theirs = nnx.to_pure_dict(run.parameters)
+    assert members.keys() == {0, 1}
+    for ours in members.values():
+        jax.tree.map(np.testing.assert_array_equal, ours["encoder"], theirs["encoder"])
+        np.testing.assert_array_equal(ours["hidden"]["dense"]["weight"], theirs["hidden"]["dense"]["weight"])
+        assert np.abs(ours["head"]["weight"] - theirs["head"]["weight"]).max() > 0
+    assert np.abs(members[0]["head"]["weight"] - members[1]["head"]["weight"]).max() > 0
+    train(config, tmp_path / "ensemble", score=scores)
+    learned = nnx.to_pure_dict(load_run(tmp_path / "ensemble").parameters)["members"]
+    query = [member["encoder"]["layers"][0]["attention"]["query"]["weight"] for member in learned.values()]
+    assert np.abs(query[0] - query[1]).max() > 0
+
+
 def test_what_is_stored_with_a_run_is_complete_and_resumes(make_config, trained, tmp_path):
     config = from_run(make_config, trained, training={"maximum_steps": 2})
     train(config, tmp_path / "run", score=scores)
@@ -107,6 +133,14 @@ def test_more_frozen_layers_than_the_weights_have_are_refused(make_config, train
     model = schema.Transformer(initialize_from=schema.RunWeights(path=str(trained)), frozen_layers=2)
     with pytest.raises(UsageError, match="model: frozen_layers 2 is more than layers 1; frozen_layers=1 is all of them"):
         complete_config(from_run(make_config, trained).model_copy(update={"model": model}))
+
+
+def test_a_training_that_could_learn_nothing_is_refused(make_config, tmp_path):
+    """Without a final norm and without a head, frozen layers are all there is."""
+    train(make_config(model={"norm_position": "post"}, training={"maximum_steps": 1}), tmp_path / "run", score=scores)
+    frozen = from_run(make_config, tmp_path / "run", model={"frozen_layers": 1}, objective={"kind": "contrastive"})
+    with pytest.raises(UsageError, match=r"no parameter is left to learn: model\.frozen_layers"):
+        build_experiment(complete_config(frozen), print)
 
 
 def test_another_tokenizer_is_refused(make_config, trained):

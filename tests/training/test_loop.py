@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from tests.training.conftest import metrics_without_seconds
+from transformer import host
 from transformer.config import schema
 from transformer.config.errors import RunError, UsageError
 from transformer.data import dataset
 from transformer.data.dataset import load_dataset
 from transformer.evaluation.evaluate import predict_split
 from transformer.evaluation.metrics import scores
-from transformer.training import loop, run_directory
+from transformer.training import loop
 from transformer.training.experiment import build_experiment, total_steps
 from transformer.training.loop import train
 from transformer.training.objectives.classification import ClassificationObjective
@@ -158,7 +159,7 @@ def test_two_processes_do_not_train_in_one_directory(make_config, tmp_path, monk
 
     monkeypatch.setattr(loop.Experiment, "place", train_again)
     assert train(config, tmp_path / "run", score=scores) is not None
-    with run_directory.locked(tmp_path / "run"):
+    with host.locked(tmp_path / "run"):
         pass
 
 
@@ -166,8 +167,8 @@ def test_a_file_system_without_locks_trains_all_the_same(tmp_path, monkeypatch):
     def no_locks(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(run_directory.fcntl, "flock", no_locks)
-    with run_directory.locked(tmp_path):
+    monkeypatch.setattr(host.fcntl, "flock", no_locks)
+    with host.locked(tmp_path):
         pass
 
 

@@ -42,6 +42,8 @@ def read_rows(content: bytes, name: str, columns: Sequence[str], files: Files) -
     try:
         # Bytes that cannot be decoded become surrogates here, so that `checked_text` finds them where the row's number is known.
         utf8 = codecs.lookup(files.encoding).name == "utf-8"
+        if utf8 and content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise UsageError(f"{name} is not UTF-8, but begins as UTF-16 does; set data.source.encoding=utf-16")
         text = content.decode("utf-8-sig" if utf8 else files.encoding, errors="surrogateescape")
     except (LookupError, ValueError) as error:
         raise UsageError(f"cannot decode {name} with data.source.encoding={files.encoding}: {error}") from error
@@ -119,6 +121,8 @@ def _places(columns: Sequence[str], names: Sequence[str], name: str) -> list[int
     for column in columns:
         if column not in names:
             raise NoSuchColumnError(column, name, names)
+        if (count := names.count(column)) > 1:
+            raise UsageError(f"{name} has {count} columns {column!r}; rename all but one, or set data.text and data.label to others")
     return [names.index(column) for column in columns]
 
 
@@ -156,6 +160,11 @@ def _delimited(text: str, name: str, columns: Sequence[str], files: Files, *, ta
                 )
             yield number, tuple(fields[place] for place in places)
     except csv.Error as error:
+        if "unexpected end of data" in str(error):
+            raise UsageError(
+                f"row {number + 1} of {name} opens a quotation mark that nothing closes; close it, write it twice where it belongs to the "
+                "text, or set data.source.format=tsv for a file with tabs"
+            ) from error
         raise UsageError(f"row {number + 1} (line {reader.line_num}) of {name} cannot be read: {error}") from error
 
 
@@ -194,9 +203,6 @@ def _parquet(content: bytes, name: str, columns: Sequence[str]) -> Iterator[tupl
         file = pq.ParquetFile(io.BytesIO(content))
         names = file.schema_arrow.names
         _places(columns, names, name)
-        for column in columns:
-            if (count := names.count(column)) > 1:
-                raise UsageError(f"{name} has {count} columns {column!r}; rename all but one, or set data.text and data.label to others")
         table = file.read(columns=list(columns))
         values = [_arrow_values(table[column]) for column in columns]
     except (pa.ArrowException, OSError) as error:  # Arrow's own error of a damaged page is an OSError

@@ -156,6 +156,8 @@ def _readable(path: str) -> Iterator[None]:
             elif nearest := difflib.get_close_matches(Path(path).name, [entry.name for entry in directory.iterdir()], n=3, cutoff=0.3):
                 message += f"; near it are {', '.join(nearest)}"
         raise UsageError(f"{message}; correct data.source") from error
+    except IsADirectoryError as error:
+        raise UsageError(f"{path} is a directory; name the files in it under data.source") from error
     except Exception as error:  # whatever the library of the address's protocol or of the compression raises
         raise UsageError(f"cannot read {path}: {error}; check the address, the network and the permissions") from error
 

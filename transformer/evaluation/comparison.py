@@ -20,15 +20,24 @@ from transformer.evaluation.metrics import scores
 from transformer.training.initialization import complete_config
 from transformer.training.models import abstract_model, count_parameters
 
-MAY_DIFFER = ("name", "model.", "objective.token_masking", "optimizer.learning_rate", "seed")
-"""What two rivals may differ in: these keys, and those that begin with `model.`, but not the size of the embeddings."""
+MAY_DIFFER = (
+    "name",
+    "seed",
+    "model.",
+    "optimizer.",
+    "schedule.",
+    "objective.token_masking",
+    "objective.label_smoothing",
+    "training.average_decay",
+    "batching.tokens",
+)
+"""What rivals may differ in, so that each is trained at its best: these keys, and those that begin so, but not the embeddings' width."""
 
 
 def load_rivals(comparison: Comparison, beside: Path) -> dict[str, schema.Config]:
     """The rivals' configs, each with the comparison's settings; test data are not read in training.
 
-    Raises UsageError for a config that is wrong or not of a classifier, and for rivals that do not have the same data, tokens, batches and
-    epochs.
+    Raises UsageError for a config that is wrong or not of a classifier, and for rivals that do not have the same data, tokens and epochs.
     """
     rivals = {}
     for name, rival in comparison.rivals.items():

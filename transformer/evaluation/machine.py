@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from transformer.host import commit
+from transformer.host import commit, usable_cores
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 
@@ -25,7 +25,7 @@ def provenance(*, libraries: bool = True) -> dict[str, Any]:
         "commit": commit(),
         "machine": {
             "processor": processor(),
-            "cores": os.cpu_count(),
+            "cores": usable_cores(),
             "memory_bytes": memory_bytes(),
             "system": platform.platform(),
             **(_libraries() if libraries else {}),

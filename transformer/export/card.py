@@ -7,10 +7,12 @@ from typing import Any
 
 import jax
 import yaml
+from flax import nnx
 
 from transformer.config import schema
 from transformer.export.markdown import block, bullets, code
 from transformer.export.tasks import reads_pairs, task_of
+from transformer.model.parameter_paths import flat
 from transformer.training.run import Run
 from transformer.training.run_directory import read_stored
 
@@ -52,7 +54,8 @@ inputs = tokenizer({texts}, padding=True, truncation=True, return_tensors="pt")
             f"It was trained, and its figures were measured, with {run.config.model.precision} inputs of matrix products. In float32 its "
             "outputs are not quite the same."
         )
-    return _card(run, library="transformers", use=block(use), notes=notes)
+    merged = [leaf for path, leaf in flat(nnx.to_pure_dict(run.parameters)).items() if "low_rank" not in path.split(".")]
+    return _card(run, library="transformers", parameters=sum(leaf.size for leaf in merged), use=block(use), notes=notes)
 
 
 def stablehlo_card(run: Run, name: str) -> str:
@@ -65,17 +68,20 @@ def stablehlo_card(run: Run, name: str) -> str:
     text = """'["a first text", "a second text"]'""" if reads_pairs(run.config) else f'"{example}"'
     use = f"pip install jax flatbuffers numpy tokenizers\npython {shlex.quote(name)}/predict.py {text}"
     notes = [PROGRAM, COMPATIBILITY.format(version=jax.__version__)]
-    return _card(run, library="jax", use=block(use), notes=notes)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(run.parameters))
+    return _card(run, library="jax", parameters=parameters, use=block(use), notes=notes)
 
 
-def _card(run: Run, *, library: str, use: str, notes: list[str]) -> str:
+def _card(run: Run, *, library: str, parameters: int, use: str, notes: list[str]) -> str:
     config = run.config
     summary: dict[str, Any] = read_stored(run.directory / "summary.json")
     environment: dict[str, Any] = read_stored(run.directory / "environment.json")
     kind = f"a {config.model.kind} encoder" if config.model.kind == "transformer" else f"an encoder of kind {config.model.kind}"
+    members = config.objective.members if isinstance(config.objective, schema.Classification) else 1
+    made = kind if members == 1 else f"the mean of the probabilities of {members} models, each {kind}"
     parts = [
         f"# {code(config.name)}",
-        f"{task_of(config.objective).description}: {kind}, layers: {config.model.layers}, parameters: {summary['parameters']['total']:,}.",
+        f"{task_of(config.objective).description}: {made}, layers: {config.model.layers}, parameters: {parameters:,}.",
         "## Use",
         use,
         *notes,
@@ -84,8 +90,8 @@ def _card(run: Run, *, library: str, use: str, notes: list[str]) -> str:
         "## Training",
         bullets(_training(config, summary)),
         "## Figures",
-        _figures(summary),
-        f"Measured when it was trained, by this command{', test data being read once' if summary['test'] is not None else ''}:",
+        *_figures(summary),
+        "The command that trained it:",
         block(f"python {shlex.join(environment['command'])}"),
         f"Commit {code(str(environment['commit']))}, JAX {environment['packages']['jax']}, Python {environment['python']}.",
         "## Limits",
@@ -145,9 +151,10 @@ def _names(files: schema.Files) -> str:
 
 
 def _training(config: schema.Config, summary: dict[str, Any]) -> list[str]:
-    optimizer, schedule, steps = config.optimizer, config.schedule, f"{summary['best_step']:,} of {summary['steps']:,}"
+    optimizer, schedule = config.optimizer, config.schedule
+    best = f"best step by validation {config.training.metric}: {summary['best_step']:,} of"
     lines = [
-        f"Objective: {config.objective.kind}; best step by validation {config.training.metric}: {steps}.",
+        f"Objective: {config.objective.kind}; {best if summary['validation'] is not None else 'steps:'} {summary['steps']:,}.",
         f"Optimizer: {optimizer.kind}, learning rate {optimizer.learning_rate:g}, weight decay {optimizer.weight_decay:g}.",
         f"Schedule: {schedule.kind}, {schedule.warmup_steps} steps of warm-up.",
         f"Batches of {config.batching.tokens:,} tokens, texts of up to {config.data.maximum_length:,} tokens, seed {config.seed}.",
@@ -170,12 +177,15 @@ def _weights(weights: schema.Weights) -> str:
             return f"an earlier run, {code(PurePosixPath(weights.path).name)}"
 
 
-def _figures(summary: dict[str, Any]) -> str:
+def _figures(summary: dict[str, Any]) -> list[str]:
     splits = {split: summary[split] for split in ("validation", "test") if summary[split] is not None}
+    if not splits:
+        return ["None: it had neither validation nor test data."]
     names = list(dict.fromkeys(name for scores in splits.values() for name in scores))
     rows = [["split", *names], ["---"] * (len(names) + 1)]
     rows += [[split, *(f"{scores[name]:.4f}" if name in scores else "" for name in names)] for split, scores in splits.items()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    once = " Test data were read once." if summary["test"] is not None else ""
+    return ["\n".join(f"| {' | '.join(row)} |" for row in rows), f"Measured when it was trained.{once}"]
 
 
 def _limits(run: Run, summary: dict[str, Any]) -> list[str]:
@@ -183,11 +193,18 @@ def _limits(run: Run, summary: dict[str, Any]) -> list[str]:
     if task_of(run.config.objective).labels:
         names = ", ".join(map(code, run.labels[:LISTED])) + (f" and {len(run.labels) - LISTED} more" if len(run.labels) > LISTED else "")
         limits.append(f"It knows {len(run.labels)} labels, and gives one of them to every text, whatever it is about: {names}.")
-    data = "" if summary["test"] is not None else ", and on validation data only, by which the best step was chosen"
+    if summary["test"] is not None:
+        tested = f"It was tested on texts of the same source only: {UNTESTED}."
+    elif summary["validation"] is not None:
+        tested = (
+            f"It was tested on texts of the same source only, and on validation data only, by which the best step was chosen: {UNTESTED}."
+        )
+    else:
+        tested = "It was not tested."
     return [
         *limits,
         f"It reads the first {run.config.data.maximum_length:,} tokens of a text, special tokens included; the rest is cut off.",
         "Its language is that of the training texts, which is not recorded; other languages were not tested.",
-        f"It was tested on texts of the same source only{data}: {UNTESTED}.",
+        tested,
         f"Not recorded are {UNKNOWN}.",
     ]

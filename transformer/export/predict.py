@@ -63,7 +63,7 @@ class Model:
 
     def _batch(self, encodings: list[Encoding]) -> dict[str, np.ndarray]:
         rows = 1 << (len(encodings) - 1).bit_length()
-        longest = max(len(encoding.ids) for encoding in encodings)
+        longest = max(1, *(len(encoding.ids) for encoding in encodings))
         length = self._fixed_length or min(_next(longest, LENGTH_STEP), self.settings["maximum_length"])
         tokens = np.full((rows, length), self.settings["padding"], np.int32)
         segments, positions, types = (np.zeros((rows, length), np.int32) for _ in range(3))

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from transformer.config.errors import RunError, UsageError
-from transformer.host import write_whole
+from transformer.host import locked, write_whole
 from transformer.search.documents import Documents, content_hash, read_documents
 from transformer.search.embedding import Embedder
 
@@ -67,30 +67,45 @@ def open_index(path: Path, directory: Path, embedder: Embedder, report: Callable
     """The index of a file of documents by a model: read, continued, or made. `report` is given a line about what takes long.
 
     Raises:
-      UsageError: the documents cannot be read (see `read_documents`), or the directory is none of an index or cannot be written.
+      UsageError: the documents cannot be read (see `read_documents`), or the directory is none of an index, cannot be written, or is
+        being written by another process.
       RunError: the documents changed meanwhile.
     """
-    digest, model = content_hash(path), embedder.identity
+    digest = content_hash(path)
     facts = _read(directory)
-    try:
-        if facts is None or (stale := _difference(facts, digest, model, path, directory)):
-            if facts is not None:
-                report(f"{stale}: indexing {path} anew")
-            facts = _create(path, directory, digest, model, embedder.width)
-        documents = Documents(path, np.load(directory / "starts.npy"))
-        if facts.done < facts.count:
-            try:
-                _complete(documents, directory, facts, embedder, report)
-            finally:
-                # Whatever went wrong: a changed file is why.
-                if content_hash(path) != digest:
-                    (directory / "index.json").unlink()
-                    raise RunError(f"{path} changed while it was indexed; run the same command again")
-    except OSError as error:
-        if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
-            raise
-        raise UsageError(f"the index {directory} cannot be written: {error.strerror}; name another directory with --index DIR") from error
-    return Index(documents, *_vectors(directory))
+    if facts is None or facts.done < facts.count or _difference(facts, digest, embedder.identity, path, directory):
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            with locked(directory):
+                _make(path, directory, digest, embedder, report)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"another process makes the index {directory}; wait for it, or name another directory with --index DIR"
+            ) from error
+        except OSError as error:
+            if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
+                raise
+            raise UsageError(
+                f"the index {directory} cannot be written: {error.strerror}; name another directory with --index DIR"
+            ) from error
+    return Index(Documents(path, np.load(directory / "starts.npy")), *_vectors(directory))
+
+
+def _make(path: Path, directory: Path, digest: str, embedder: Embedder, report: Callable[[str], None]) -> None:
+    """Continue the index, or make it anew where it is none of these documents by this model."""
+    facts = _read(directory)
+    if facts is None or (stale := _difference(facts, digest, embedder.identity, path, directory)):
+        if facts is not None:
+            report(f"{stale}: indexing {path} anew")
+        facts = _create(path, directory, digest, embedder.identity, embedder.width)
+    if facts.done < facts.count:
+        try:
+            _complete(Documents(path, np.load(directory / "starts.npy")), directory, facts, embedder, report)
+        finally:
+            # Whatever went wrong: a changed file is why.
+            if content_hash(path) != digest:
+                (directory / "index.json").unlink()
+                raise RunError(f"{path} changed while it was indexed; run the same command again")
 
 
 def _vectors(directory: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +143,6 @@ def _difference(facts: Facts, documents: str, model: str, path: Path, directory:
 def _create(path: Path, directory: Path, documents_hash: str, model: str, width: int) -> Facts:
     """Read the documents through and make the files, whose vectors are still to come."""
     starts = read_documents(path).starts
-    directory.mkdir(parents=True, exist_ok=True)
     # Without index.json it is no index, whatever else there is. The files are unlinked and not emptied: who searches with the old ones has
     # them mapped, and goes on.
     for name in sorted(FILES):

@@ -37,14 +37,26 @@ def open_model(name: str, report: Callable[[str], None]) -> tuple[Embedder, floa
     path = Path(name).expanduser()
     temperature = schema.Contrastive().temperature
     if path.is_file():
-        return _embed_weights_of_config(path, report), temperature
+        config = load_config(path)
+        weights = config.model.initialize_from if isinstance(config.model, schema.Transformer) else None
+        if weights is None:
+            raise UsageError(
+                f"{path} names no weights: it has no model.initialize_from; train it with python train.py {path}, and name the run"
+            )
+        if isinstance(weights, schema.RunWeights):
+            return _open_run(locate_weights(weights, report))
+        return embed_weights(weights, config.data.maximum_length, config.batching, report), temperature
     if (path / "config.json").is_file():
         return embed_weights(schema.DirectoryWeights(path=str(path)), LONGEST, schema.Batching(), report), temperature
     if path.exists() or not _may_be_on_the_hub(name):
-        run = load_run(path)
-        objective = run.config.objective
-        return embed_run(run), objective.temperature if isinstance(objective, schema.Contrastive) else temperature
+        return _open_run(path)
     return embed_weights(schema.HubWeights(name=name), LONGEST, schema.Batching(), report), temperature
+
+
+def _open_run(directory: Path) -> tuple[Embedder, float]:
+    run = load_run(directory)
+    objective = run.config.objective if isinstance(run.config.objective, schema.Contrastive) else schema.Contrastive()
+    return embed_run(run), objective.temperature
 
 
 def embed_run(run: Run) -> Embedder:
@@ -61,14 +73,17 @@ def embed_run(run: Run) -> Embedder:
     )
 
 
-def embed_weights(source: schema.Weights, maximum_length: int, batching: schema.Batching, report: Callable[[str], None]) -> Embedder:
-    """The embedder of weights in the Hugging Face layout, or of a run.
+def embed_weights(
+    source: schema.DirectoryWeights | schema.HubWeights | schema.PackageWeights,
+    maximum_length: int,
+    batching: schema.Batching,
+    report: Callable[[str], None],
+) -> Embedder:
+    """The embedder of weights in the Hugging Face layout.
 
     Texts are cut to `maximum_length` tokens, or to as many as the weights have positions for.
     """
     directory = locate_weights(source, report)
-    if isinstance(source, schema.RunWeights):
-        return embed_run(load_run(directory))
     config = read_config(directory)
     settings = schema.Transformer.model_validate(read_architecture(config))
     tokenizer = read_tokenizer(directory / "tokenizer.json")
@@ -79,7 +94,7 @@ def embed_weights(source: schema.Weights, maximum_length: int, batching: schema.
         return SentenceEmbedder(Encoder(settings, vocabulary_size=size, maximum_length=length, pairs=False, rngs=nnx.Rngs(key)))
 
     graph, parameters = nnx.split(nnx.eval_shape(lambda: model(jax.random.key(0))))
-    found = jax.tree.map(jnp.asarray, read_parameters(config, read_safetensors(directory), parameters))
+    found = jax.tree.map(jnp.asarray, read_parameters(config, read_safetensors(directory), nnx.to_pure_dict(parameters)))
     nnx.replace_by_pure_dict(parameters, found)
     batching = with_divisible_rows(batching)
     mesh = data_mesh(batching.row_multiple)
@@ -92,15 +107,6 @@ def embed_weights(source: schema.Weights, maximum_length: int, batching: schema.
         maximum_length=length,
         mesh=mesh,
     )
-
-
-def _embed_weights_of_config(path: Path, report: Callable[[str], None]) -> Embedder:
-    config = load_config(path)
-    if not isinstance(config.model, schema.Transformer) or config.model.initialize_from is None:
-        raise UsageError(
-            f"{path} names no weights: it has no model.initialize_from; train it with python train.py {path}, and name the run directory"
-        )
-    return embed_weights(config.model.initialize_from, config.data.maximum_length, config.batching, report)
 
 
 def _may_be_on_the_hub(name: str) -> bool:

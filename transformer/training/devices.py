@@ -65,7 +65,9 @@ def core_mesh(rows: int, *, stepped: bool) -> Mesh:
     XLA shares an operation among the cores by itself, but the operations of a loop over tokens are too small for it, and leave all cores
     but one idle. So there each core gets rows of its own.
     """
-    return _mesh(math.gcd(jax.device_count(), rows) if stepped and _devices_are_cores() else 1)
+    if not (stepped and _devices_are_cores()):
+        return _mesh(1)
+    return _mesh(max(count for count in range(1, jax.device_count() + 1) if rows % count == 0))
 
 
 def _mesh(count: int) -> Mesh:

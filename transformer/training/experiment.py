@@ -19,7 +19,7 @@ from transformer.data.dataset import Dataset, load_dataset
 from transformer.data.tokenization import Split
 from transformer.training.devices import data_mesh, replicate, split_rows
 from transformer.training.initialization import initialize
-from transformer.training.learning_rates import learning_rate_shares
+from transformer.training.learning_rates import is_frozen, learning_rate_shares
 from transformer.training.models import initial_model
 from transformer.training.objective import DeviceBatch, Evaluator, Score
 from transformer.training.objectives import build_objective
@@ -138,6 +138,8 @@ def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Ex
     parameters = initialize(config, parameters, report)
     rate = learning_rate_schedule(config.schedule, steps)
     shares = learning_rate_shares(config, parameters)
+    if all(map(is_frozen, jax.tree.leaves(shares))):
+        raise UsageError("no parameter is left to learn: model.frozen_layers keeps all there are; set it lower, or leave it out")
     optimizer = build_optimizer(config, rate, shares)
     train_step = make_train_step(
         graph,

@@ -83,7 +83,8 @@ def _architecture(source: schema.Weights, directory: Path) -> dict[str, Any]:
 def initialize(config: schema.Config, parameters: Parameters, report: Callable[[str], None] = lambda _: None) -> Parameters:
     """First parameters with the weights of `model.initialize_from` in place of those that were drawn; the others stay.
 
-    From a run come those of the encoder and, where the objective is the same, those of what stands on it too, as far as they fit.
+    From a run come those of the encoder and, where the objective is the same, those of what stands on it too, as far as they fit. The
+    members of an ensemble begin with the same weights, but for what was drawn.
 
     Args:
       config: a complete one (see `complete_config`).
@@ -95,15 +96,21 @@ def initialize(config: schema.Config, parameters: Parameters, report: Callable[[
     if not isinstance(model, schema.Transformer) or model.initialize_from is None:
         return parameters
     directory = locate_weights(model.initialize_from, report)
+
+    def begun(drawn: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(model.initialize_from, schema.RunWeights):
+            found = _run_parameters(directory, config.objective, drawn)
+        else:
+            found = read_parameters(read_config(directory), read_safetensors(directory), drawn)
+        if isinstance(config.objective, schema.Classification):
+            # A classifier's last layer belongs to its labels.
+            found.pop("head", None)
+        return _over(drawn, found, directory)
+
     drawn = nnx.to_pure_dict(parameters)
-    if isinstance(model.initialize_from, schema.RunWeights):
-        found = _run_parameters(directory, config.objective, drawn)
-    else:
-        found = read_parameters(read_config(directory), read_safetensors(directory), parameters)
-    if isinstance(config.objective, schema.Classification):
-        # A classifier's last layer belongs to its labels.
-        found.pop("head", None)
-    nnx.replace_by_pure_dict(parameters, _over(drawn, found, directory))
+    ensemble = "members" in drawn
+    first = {"members": {number: begun(member) for number, member in drawn["members"].items()}} if ensemble else begun(drawn)
+    nnx.replace_by_pure_dict(parameters, first)
     return parameters
 
 

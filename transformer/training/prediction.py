@@ -26,16 +26,23 @@ def make_predict_step(graph: nnx.GraphDef[nnx.Module]) -> Callable[[Parameters, 
     return predict_step
 
 
+AHEAD = 8
+"""Batches that are dispatched before the result of the oldest is fetched."""
+
+
 def over_examples(step: Callable[[DeviceBatch], Any], batches: EvaluationBatches, mesh: Mesh) -> Any:
     """What `step` makes of every example of a split, in the split's order: the step's pytree with arrays [examples, ...].
 
-    All batches are dispatched before the first result is fetched, so that the devices never wait for the host.
+    Batches are dispatched ahead, so that the devices never wait for the host; not all at once, which takes their memory, and more than 32
+    steps in flight that wait for each other across a processor's cores block XLA for good.
     """
     indices, results = [], []
     with jax.set_mesh(mesh):
         for batch, examples in batches:
             indices.append(examples)
             results.append(step(split_rows(model_inputs(batch), mesh)))
+            if len(results) > AHEAD:
+                results[-1 - AHEAD] = jax.device_get(results[-1 - AHEAD])
     example = np.concatenate(indices)
     # Rows that only fill a batch are number -1, and so come first.
     order = np.argsort(example)[np.count_nonzero(example < 0) :]

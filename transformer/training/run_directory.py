@@ -3,7 +3,6 @@
 import contextlib
 import importlib.metadata
 import json
-import os
 import platform
 import shutil
 import sys
@@ -17,10 +16,7 @@ from transformer.config import schema
 from transformer.config.errors import UsageError
 from transformer.config.load import differing_keys, dump_config, load_config
 from transformer.data.dataset import Dataset
-from transformer.host import PARTIAL, commit, write_whole
-
-if sys.platform != "win32":
-    import fcntl
+from transformer.host import PARTIAL, commit, locked, usable_cores, write_whole
 
 T = TypeVar("T")
 
@@ -73,6 +69,10 @@ def run_directory(directory: Path, config: schema.Config, dataset: Dataset) -> I
             write_whole(directory / "tokenizer.json", dataset.tokenizer.to_str(pretty=True))
             write_whole(directory / "labels.json", json.dumps(dataset.labels, ensure_ascii=False, indent=1))
             write_whole(directory / "environment.json", json.dumps(_environment() | {"data": fingerprint}, indent=1))
+        except BlockingIOError as error:
+            raise UsageError(
+                f"another process trains in {directory}; wait for it or stop it, or name another directory with --run-dir"
+            ) from error
         except OSError as error:
             if made:
                 shutil.rmtree(made[-1], ignore_errors=True)
@@ -80,30 +80,6 @@ def run_directory(directory: Path, config: schema.Config, dataset: Dataset) -> I
                 f"{directory} could not be written: {error.strerror}; make room or name another directory with --run-dir"
             ) from error
         yield
-
-
-@contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Keep the directory from whoever else locks it; the system ends the lock with the process, however that ends.
-
-    Raises UsageError where another process has it. Where the file system has no locks, nobody is kept out.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                f"another process trains in {directory}; wait for it or stop it, or name another directory with --run-dir"
-            ) from error
-        except OSError:  # as some network file systems do
-            pass
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def with_own_tokenizer(directory: Path, config: schema.Config) -> schema.Config:
@@ -154,7 +130,7 @@ def _environment() -> dict[str, Any]:
         "commit": commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "devices": [device.device_kind for device in jax.devices()],
         "packages": {name: importlib.metadata.version(name) for name in packages},
     }

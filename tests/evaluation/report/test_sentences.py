@@ -89,13 +89,38 @@ def test_time_to_the_target_names_those_that_never_reach_it():
     slow = next(rival for rival in figures["rivals"] if rival["name"] == "lstm")
     slow["seconds_to_target"] = None
     slow["runs"][0]["seconds_to_target"] = None
-    assert "not in every run by lstm (reached in 2 of 3 runs)" in told(figures)
+    line = sentence(figures, "validation accuracy of")
+    assert re.search(r"is reached in every run by gated convolutions \(after 2 min 09 s\), transformer \(after ", line)
+    assert "in 2 of 3 runs by lstm" in line
+    assert "in no run" not in line
+    slow["runs"][1]["seconds_to_target"] = slow["runs"][2]["seconds_to_target"] = None
+    assert sentence(figures, "validation accuracy of").endswith("; in no run by lstm.")
     for rival in figures["rivals"]:
         rival["seconds_to_target"] = None
         for run in rival["runs"]:
             run["seconds_to_target"] = None
     assert "is reached in every run by nobody" in told(figures)
     assert "TF-IDF" not in sentence(figures, "nobody")
+
+
+def test_what_nobody_tested_is_not_called_insignificant():
+    figures = comparison(accuracies={"lstm": 0.9})
+    for pair in figures["pairs"]:
+        pair["p"] = None
+    assert "significant" not in told(figures)
+    assert "transformer, at 84.20 %, is 5.80 points below lstm (recurrence)" in told(figures)
+
+
+def test_what_shows_as_equal_is_called_equal():
+    figures = comparison()
+    for rival in figures["rivals"]:
+        rival["real_tokens_per_second"] = {"median": 1000.2, "low": 1000.2, "high": 1000.2} if rival["name"] != "TF-IDF" else None
+        rival["peak_bytes"] = {"median": 2**30, "low": 2**30, "high": 2**30} if rival["name"] != "TF-IDF" else None
+    figures["rivals"][0]["real_tokens_per_second"]["median"] = 1000.4
+    figures["rivals"][0]["peak_bytes"]["median"] = 2**30 + 1
+    assert "1.00 ×" not in sentence(figures, "trains fastest")
+    assert "as many." in sentence(figures, "trains fastest")
+    assert "All need the same memory" in told(figures)
 
 
 def test_unequal_sizes_are_called_unfair():

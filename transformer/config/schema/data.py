@@ -132,4 +132,5 @@ class Batching(Section):
     length_groups: PositiveInt = 8
     """How many lengths batches may have; texts are padded to the next one."""
     row_multiple: Size = 8
-    """Every batch has a multiple of this many rows; the number of devices x accumulation must divide it."""
+    """Every batch has a multiple of this many rows; devices (GPUs, TPUs) x accumulation must divide it, and no more
+    cores of a CPU than it has rows for each piece of an accumulation share the rows of a recurrent network."""

@@ -22,7 +22,7 @@ from transformer.config.schema.training import (
 class Config(Section):
     """One experiment."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")]
     """Name of the run; its default directory is `runs/NAME`."""
     seed: Seed = 0
     """Everything random in training follows from it and from the step."""
@@ -85,12 +85,6 @@ class Config(Section):
         if not isinstance(self.objective, Classification) and self.training.metric == "macro_f1":
             raise ValueError(
                 f"training.metric macro_f1 needs classes, which objective.kind={self.objective.kind} has not; set training.metric=loss"
-            )
-        started = isinstance(self.model, Transformer) and self.model.initialize_from is not None
-        if isinstance(self.objective, Classification) and self.objective.members > 1 and started:
-            raise ValueError(
-                f"the {self.objective.members} models of objective.members begin each with parameters of its own, not all with those of "
-                "model.initialize_from; set objective.members=1, or leave model.initialize_from out"
             )
         if isinstance(self.objective, MaskedLanguageModel):
             if not isinstance(self.model, Transformer):

@@ -16,8 +16,8 @@ class Classification(Section):
     token_masking: Fraction = 0.0
     """Share of a training text's tokens replaced by [MASK], drawn anew at each step."""
     members: PositiveInt = 1
-    """Number of models trained side by side, each from its own first parameters; the mean of their probabilities predicts
-    (Lakshminarayanan et al. 2017)."""
+    """Number of models trained side by side, each from first parameters of its own (what `model.initialize_from` gives is the same for
+    all); the mean of their probabilities predicts (Lakshminarayanan et al. 2017)."""
 
 
 class MaskedLanguageModel(Section):

@@ -74,5 +74,5 @@ def core_settings(device: str) -> Sequence[int | None]:
     if device != "cpu":
         return [None]
     if not hasattr(os, "sched_setaffinity"):
-        return [os.cpu_count()]
+        return [usable_cores()]
     return sorted({1, usable_cores()})

@@ -43,12 +43,13 @@ def ranked(figures: Figures) -> list[Figures]:
 
 
 def difference(figures: Figures, first: str, second: str) -> Difference | None:
-    """The first rival's test accuracy minus the second's, by the paired bootstrap, whichever of the two the figures name first."""
+    """The first rival's test accuracy minus the second's, whichever of the two the figures name first; None without a test of it."""
     for pair in rows(figures, "pairs"):
         value = at(pair, "difference")
         names = (name(pair, "a"), name(pair, "b"))
-        if value is not None and names in {(first, second), (second, first)}:
-            return Difference(value if names == (first, second) else -value, at(pair, "p"))
+        p = at(pair, "p")
+        if value is not None and p is not None and names in {(first, second), (second, first)}:
+            return Difference(value if names == (first, second) else -value, p)
     return None
 
 
@@ -101,7 +102,9 @@ def _leads(figures: Figures, rivals: list[Figures]) -> str:
         parts.append(f"between {winner} and {listing(unclear, 'or')} there is no significant difference")
     if against:
         parts.append(f"over the same texts, however, {winner} is significantly worse than {listing(against)}")
-    return "; ".join(parts) + "." if parts else ""
+    sentence = "; ".join(parts)
+    # A name keeps its small letter.
+    return f"{sentence if clear else capital(sentence)}." if parts else ""
 
 
 def _attention(figures: Figures, rivals: list[Figures]) -> str:
@@ -164,6 +167,8 @@ def _speed(figures: Figures) -> str:
     # The fastest of the other side: attention where something else wins, and the other way round.
     side = name(fastest, "family") == ATTENTION
     rival = next(((speed, row) for speed, row in others if (name(row, "family") == ATTENTION) != side), others[0])
+    if count(rival[0]) == count(rate):
+        return f"{sentence}, and {name(rival[1])} as many."
     return f"{sentence}; {name(rival[1])} reads {count(rival[0])}, {ratio(rival[0] / rate)} as many."
 
 
@@ -172,28 +177,23 @@ def _target(figures: Figures) -> str:
     watched = [rival for rival in rows(figures, "rivals") if any(rows(run, "curve") for run in rows(rival, "runs"))]
     if target is None or not watched:
         return ""
-    reached, missed = [], []
+    always, sometimes, never = [], [], []
     for rival in watched:
         runs = rows(rival, "runs")
         times = [time for run in runs if (time := at(run, "seconds_to_target")) is not None]
         median = at(rival, "seconds_to_target", "median")
         if times and len(times) == len(runs) and median is not None:
-            reached.append((median, name(rival)))
+            always.append((median, name(rival)))
         elif times:
-            missed.append(f"{name(rival)} (reached in {len(times)} of {plural(len(runs), 'run')})")
+            sometimes.append(f"in {len(times)} of {plural(len(runs), 'run')} by {name(rival)}")
         else:
-            missed.append(name(rival))
-    reached.sort()
-    sentence = f"A validation accuracy of {percent(target)} "
-    if reached:
-        sentence += f"is reached first by {reached[0][1]}, after {seconds(reached[0][0])} of training"
-        if reached[1:]:
-            sentence += f", then by {listing([f'{who} ({seconds(time)})' for time, who in reached[1:]])}"
-        if missed:
-            sentence += f"; not in every run by {listing(missed)}"
-    else:
-        sentence += f"is reached in every run by nobody: not by {listing(missed, 'or')}"
-    return sentence + "."
+            never.append(name(rival))
+    soonest_first = [f"{who} (after {seconds(time)})" for time, who in sorted(always)]
+    reached = f"by {listing(soonest_first)}, in median time of training" if always else "by nobody"
+    parts = [f"in every run {reached}", *sometimes]
+    if never:
+        parts.append(f"in no run by {listing(never, 'or')}")
+    return f"A validation accuracy of {percent(target)} is reached {'; '.join(parts)}."
 
 
 def _memory(figures: Figures) -> str:
@@ -202,7 +202,7 @@ def _memory(figures: Figures) -> str:
     if len(measured) < 2:
         return ""
     (least, modest), (most, hungry) = measured[0], measured[-1]
-    if least == most:
+    if memory(least) == memory(most):
         return f"All need the same memory, {memory(least)}."
     return f"The least memory at its peak is needed by {modest}, {memory(least)}; the most by {hungry}, {memory(most)}."
 

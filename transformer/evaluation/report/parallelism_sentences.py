@@ -120,7 +120,9 @@ def _cores(figures: Figures) -> str:
     for batch, length in dict.fromkeys([few, many]):
         best_first = sorted(shared[batch, length], reverse=True)
         told.append(f"at {count(batch)} × {count(length)} {listing([f'{who} {ratio(gain)}' for gain, who in best_first])}")
-    return f"With {count(cores)} cores instead of 1, a training step (batch × length) is faster by these factors: {'; '.join(told)}."
+    return (
+        f"With {count(cores)} cores instead of 1, training steps (batch × length) run at these multiples of their speed: {'; '.join(told)}."
+    )
 
 
 def _spans(figures: Figures) -> str:
@@ -142,6 +144,8 @@ def _spans(figures: Figures) -> str:
             if exponent is not None
         ]
     )
+    if not grown:
+        return ""
     return (
         f"From {count(ends[0])} to {count(ends[1])} tokens, {ratio(ends[1] / ends[0])} as many, the longest chain of dependent operations "
         f"grows {grown}."

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from flax import nnx
 from pydantic import ValidationError
 
 from transformer.config import schema
@@ -36,7 +35,7 @@ def read_architecture(config: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def read_parameters(config: dict[str, Any], tensors: Tensors, wanted: Any) -> dict[Any, Any]:
+def read_parameters(config: dict[str, Any], tensors: Tensors, wanted: dict[str, Any]) -> dict[Any, Any]:
     """Those of a model's parameters that a file has, in float32.
 
     Tables may have more rows there, for tokens that the tokenizer does not know or for further positions; these are left out.
@@ -44,7 +43,7 @@ def read_parameters(config: dict[str, Any], tensors: Tensors, wanted: Any) -> di
     Args:
         config: parsed config.json.
         tensors: the file's. Names may lack the prefix of the architecture (`bert.`), and norms may have `gamma` and `beta`.
-        wanted: the model's parameters, or their shapes, as `nnx.state` gives them; layers one by one, not scanned.
+        wanted: the model's parameters, or their shapes, as `nnx.to_pure_dict` gives them; layers one by one, not scanned.
 
     Returns:
         Nested dictionaries of arrays, keyed as those of `nnx.to_pure_dict`: all of the encoder, but for low-rank sums, which no file has;
@@ -53,7 +52,7 @@ def read_parameters(config: dict[str, Any], tensors: Tensors, wanted: Any) -> di
     Raises UsageError naming tensors of the encoder that are missing, have other shapes, or are quantized.
     """
     layout = _layout(config)
-    shapes: Shapes = {path: leaf.shape for path, leaf in flat(nnx.to_pure_dict(wanted)).items() if "low_rank" not in path.split(".")}
+    shapes: Shapes = {path: leaf.shape for path, leaf in flat(wanted).items() if "low_rank" not in path.split(".")}
     kind = _kind(shapes)
     if kind == "masked_language_model" and config.get("tie_word_embeddings") is False:
         raise UsageError("config.json has tie_word_embeddings = false; only heads that share the token embeddings are supported")
