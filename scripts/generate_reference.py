@@ -1,5 +1,6 @@
 """Write what the config's schema says for people (docs/configuration.md) and for editors (configs/schema.json)."""
 
+import argparse
 import json
 from collections.abc import Iterator
 from inspect import cleandoc
@@ -136,7 +137,8 @@ def _values(described: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write both files; there is nothing to choose, and `--help` writes nothing."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     (ROOT / "docs" / "configuration.md").write_text(reference(), encoding="utf-8")
     (ROOT / "configs" / "schema.json").write_text(schema(), encoding="utf-8")
 
