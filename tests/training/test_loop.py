@@ -1,6 +1,7 @@
 import errno
 import itertools
 import json
+import time
 
 import jax
 import numpy as np
@@ -17,7 +18,7 @@ from transformer.evaluation.metrics import scores
 from transformer.training import loop
 from transformer.training.experiment import build_experiment, total_steps
 from transformer.training.loop import train
-from transformer.training.objectives.classification import ClassificationObjective
+from transformer.training.objectives.classification import ClassificationEvaluator, ClassificationObjective
 from transformer.training.prediction import Predictor
 from transformer.training.run import load_run
 
@@ -161,6 +162,21 @@ def test_two_processes_do_not_train_in_one_directory(make_config, tmp_path, monk
     assert train(config, tmp_path / "run", score=scores) is not None
     with host.locked(tmp_path / "run"):
         pass
+
+
+def test_the_speed_that_is_shown_is_that_of_steps_alone(make_config, tmp_path, monkeypatch):
+    speeds, evaluate = [], ClassificationEvaluator.__call__
+
+    def slowly(*arguments):
+        time.sleep(1.0)
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(ClassificationEvaluator, "__call__", slowly)
+    monkeypatch.setattr(loop.Logger, "training", lambda logger, step, figures, speed: speeds.append(speed))
+    config = make_config(training={"log_every": 1, "evaluate_every": 1, "maximum_steps": 4})
+    train(config, tmp_path / "run", score=scores)
+    assert len(speeds) == 4
+    assert min(speeds) > config.batching.tokens  # with the evaluation before it, a step would take more than a second
 
 
 def test_a_file_system_without_locks_trains_all_the_same(tmp_path, monkeypatch):

@@ -53,10 +53,10 @@ class LateMetrics:
     Raises RunError when a loss or a gradient is not finite.
     """
 
-    def __init__(self, experiment: Experiment, logger: Logger) -> None:
-        self._experiment, self._logger = experiment, logger
+    def __init__(self, experiment: Experiment, logger: Logger, stopwatch: Stopwatch) -> None:
+        self._experiment, self._logger, self._stopwatch = experiment, logger, stopwatch
         self._pending: tuple[int, StepMetrics, tuple[int, ...]] | None = None
-        self._tokens, self._since = 0, time.monotonic()
+        self._tokens, self._since = 0, self._stepping()
 
     def push(self, step: int, metrics: StepMetrics, shape: tuple[int, ...], real_tokens: int) -> None:
         """Take the metrics of the step just dispatched; read those of the one before."""
@@ -82,9 +82,13 @@ class LateMetrics:
                 f"{self._experiment.config.optimizer.learning_rate / 3:.1g}, or more schedule.warmup_steps, in another --run-dir."
             )
         if step % self._experiment.config.training.log_every == 0:
-            speed = self._tokens / max(time.monotonic() - self._since, 1e-9)
-            self._tokens, self._since = 0, time.monotonic()
+            speed = self._tokens / max(self._stepping() - self._since, 1e-9)
+            self._tokens, self._since = 0, self._stepping()
             self._logger.training(step, figures, speed)
+
+    def _stepping(self) -> float:
+        """Seconds on a clock that stands still while something else than steps is done."""
+        return time.monotonic() - sum(self._stopwatch.seconds.get(kind, 0.0) for kind in ("compile", "evaluate", "save"))
 
 
 def train(config: schema.Config, directory: Path, *, score: Score, resume: Resume = "auto") -> dict[str, Any] | None:
@@ -175,7 +179,7 @@ class _Loop:
         experiment, stopwatch = self.experiment, self.stopwatch
         if progress.step >= experiment.steps or progress.stopped_early:
             return state, progress
-        late = LateMetrics(experiment, self.logger)
+        late = LateMetrics(experiment, self.logger, stopwatch)
         batches = on_device(experiment, progress.step)
         for step in range(progress.step + 1, experiment.steps + 1):
             with stopwatch.measure("wait"):

@@ -132,5 +132,11 @@ def _progress(number: int, points: int, what: dict[str, Any], rows: list[dict[st
     best: dict[str, float] = {}
     for row in rows:
         best[row["model"]] = row["median"] and 1000 * row["median"]  # that of all cores comes last
-    times = ", ".join(f"{name} {ms:.3g}" if ms else f"{name} failed" for name, ms in best.items())
+    times = ", ".join(f"{name} {_rounded(ms)}" for name, ms in best.items())
     return f"{number}/{points} {_named(what)}: {times} ms; {remaining / 60:.0f} minutes left"
+
+
+def _rounded(ms: float | None) -> str:
+    if not ms:
+        return "failed"
+    return f"{ms:.3g}" if ms < 100 else f"{ms:,.0f}"

@@ -189,11 +189,11 @@ def _target(figures: Figures) -> str:
         else:
             never.append(name(rival))
     soonest_first = [f"{who} (after {seconds(time)})" for time, who in sorted(always)]
-    reached = f"by {listing(soonest_first)}, in median time of training" if always else "by nobody"
-    parts = [f"in every run {reached}", *sometimes]
+    parts = [f"in every run by {listing(soonest_first) if always else 'nobody'}", *sometimes]
     if never:
         parts.append(f"in no run by {listing(never, 'or')}")
-    return f"A validation accuracy of {percent(target)} is reached {'; '.join(parts)}."
+    times = " (Times are medians, of training alone.)" if always else ""
+    return f"A validation accuracy of {percent(target)} is reached {'; '.join(parts)}.{times}"
 
 
 def _memory(figures: Figures) -> str:
