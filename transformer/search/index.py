@@ -8,6 +8,7 @@ It is a directory:
     columns.npy   the vectors of the texts, transposed [width, documents] float32
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -76,8 +77,13 @@ def open_index(path: Path, directory: Path, embedder: Embedder, report: Callable
     if facts is None or facts.done < facts.count or _difference(facts, digest, embedder.identity, path, directory):
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            with locked(directory):
-                _make(path, directory, digest, embedder, report)
+            try:
+                with locked(directory):
+                    _make(path, directory, digest, embedder, report)
+            finally:
+                # Documents that cannot be read leave no empty directory; one with files in it stays.
+                with contextlib.suppress(OSError):
+                    directory.rmdir()
         except BlockingIOError as error:
             raise UsageError(
                 f"another process makes the index {directory}; wait for it, or name another directory with --index DIR"

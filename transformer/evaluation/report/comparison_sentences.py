@@ -192,8 +192,8 @@ def _target(figures: Figures) -> str:
     parts = [f"in every run by {listing(soonest_first) if always else 'nobody'}", *sometimes]
     if never:
         parts.append(f"in no run by {listing(never, 'or')}")
-    times = " (Times are medians, of training alone.)" if always else ""
-    return f"A validation accuracy of {percent(target)} is reached {'; '.join(parts)}.{times}"
+    remark = " (Times are medians, of training alone.)" if always else ""
+    return f"A validation accuracy of {percent(target)} is reached {'; '.join(parts)}.{remark}"
 
 
 def _memory(figures: Figures) -> str:
