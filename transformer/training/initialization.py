@@ -96,21 +96,17 @@ def initialize(config: schema.Config, parameters: Parameters, report: Callable[[
     if not isinstance(model, schema.Transformer) or model.initialize_from is None:
         return parameters
     directory = locate_weights(model.initialize_from, report)
-
-    def begun(drawn: dict[str, Any]) -> dict[str, Any]:
-        if isinstance(model.initialize_from, schema.RunWeights):
-            found = _run_parameters(directory, config.objective, drawn)
-        else:
-            found = read_parameters(read_config(directory), read_safetensors(directory), drawn)
-        if isinstance(config.objective, schema.Classification):
-            # A classifier's last layer belongs to its labels.
-            found.pop("head", None)
-        return _over(drawn, found, directory)
-
     drawn = nnx.to_pure_dict(parameters)
-    ensemble = "members" in drawn
-    first = {"members": {number: begun(member) for number, member in drawn["members"].items()}} if ensemble else begun(drawn)
-    nnx.replace_by_pure_dict(parameters, first)
+    members = drawn.get("members", {0: drawn})
+    if isinstance(model.initialize_from, schema.RunWeights):
+        found = _run_parameters(directory, config.objective, members[0])
+    else:
+        found = read_parameters(read_config(directory), read_safetensors(directory), members[0])
+    if isinstance(config.objective, schema.Classification):
+        # A classifier's last layer belongs to its labels.
+        found.pop("head", None)
+    begun = {number: _over(member, found, directory) for number, member in members.items()}
+    nnx.replace_by_pure_dict(parameters, {"members": begun} if "members" in drawn else begun[0])
     return parameters
 
 
@@ -143,5 +139,6 @@ def _over(drawn: dict[Any, Any], found: dict[Any, Any], directory: Path, prefix:
         elif np.shape(found[name]) != np.shape(value):
             raise UsageError(f"{path} in {directory} has shape {np.shape(found[name])}, and this model's is {np.shape(value)}")
         else:
-            result[name] = jnp.asarray(found[name], jnp.float32)
+            # A copy for each member of an ensemble: the training step is given its buffers to overwrite.
+            result[name] = jnp.array(found[name], jnp.float32)
     return result
