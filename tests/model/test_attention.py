@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
-from transformer.model.attention import MultiHeadAttention, attention, attention_scores, attention_weights, segment_mask, weighted_sum
+from transformer.model.attention import attention, attention_scores, attention_weights, segment_mask, weighted_sum
+from transformer.model.multi_head_attention import MultiHeadAttention
 
 lengths = st.integers(1, 9)
 

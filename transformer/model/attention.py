@@ -1,4 +1,4 @@
-"""Attention in its three steps: scores, weights, weighted sum; and multi-head self-attention made of them.
+"""Attention in its three steps: scores, weights, weighted sum.
 
 A query is compared with every key, a softmax turns these scores into weights, and the values are averaged by the weights:
 
@@ -16,14 +16,11 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jax import Array
 from jax.typing import DTypeLike
-from jaxtyping import Bool, Float, Int, Key
+from jaxtyping import Bool, Float, Int, Key, UInt32
 
 from transformer.model.dropout import dropout
-from transformer.model.linear import Linear
-from transformer.model.positions import rotate
 from transformer.model.products import product, product_with_transpose
 from transformer.model.softmax import softmax
 
@@ -90,11 +87,16 @@ def attention(
     *,
     dropout_rate: float = 0.0,
     dropout_key: Key[Array, ""] | None = None,
+    dropout_start: int | UInt32[Array, ""] = 0,
 ) -> Float[Array, "*batch query_length value_dim"]:
-    """The three steps together (Vaswani et al. 2017, equation 1), with dropout on the weights where a key for it is given."""
+    """The three steps together (Vaswani et al. 2017, equation 1), with dropout on the weights where a key for it is given.
+
+    Args:
+        dropout_start: index of the first weight, where these are a block of a larger array of weights.
+    """
     scores = attention_scores(query, key, dtype)
     weights = attention_weights(scores, mask, dtype)
-    return weighted_sum(dropout(weights, dropout_rate, dropout_key), value, dtype)
+    return weighted_sum(dropout(weights, dropout_rate, dropout_key, dropout_start), value, dtype)
 
 
 def segment_mask(
@@ -108,73 +110,3 @@ def segment_mask(
 def window_mask(positions: Int[Array, "batch length"], window: int) -> Bool[Array, "batch length length"]:
     """Which keys are within `window` tokens of the query, to either side (local attention; Beltagy et al. 2020, section 3.1)."""
     return jnp.abs(positions[:, :, None] - positions[:, None, :]) <= window
-
-
-class MultiHeadAttention(nnx.Module):
-    """Self-attention in several heads: each sees its own projection of the states (Vaswani et al. 2017, section 3.2.2)."""
-
-    def __init__(
-        self,
-        width: int,
-        heads: int,
-        *,
-        dropout_rate: float = 0.0,
-        rotary_base: float | None = None,
-        bias: bool = True,
-        dtype: DTypeLike = jnp.float32,
-        rngs: nnx.Rngs,
-    ) -> None:
-        """Make the linear layers `query`, `key`, `value` and `output`.
-
-        Args:
-            rotary_base: base of rotary positions; None for no such positions.
-            bias: whether the linear layers have one.
-            dtype: the type of the products' inputs.
-        """
-        self.query = Linear(width, width, bias=bias, dtype=dtype, rngs=rngs)
-        self.key = Linear(width, width, bias=bias, dtype=dtype, rngs=rngs)
-        self.value = Linear(width, width, bias=bias, dtype=dtype, rngs=rngs)
-        self.output = Linear(width, width, bias=bias, dtype=dtype, rngs=rngs)
-        self.heads = heads
-        self.dropout_rate = dropout_rate
-        self.rotary_base = rotary_base
-        self.dtype = jnp.dtype(dtype)
-
-    def __call__(
-        self,
-        x: Float[Array, "batch length width"],
-        mask: Bool[Array, "batch length length"],
-        positions: Int[Array, "batch length"],
-        *,
-        key: Key[Array, ""] | None = None,
-    ) -> Float[Array, "batch length width"]:
-        """Attend from each token to those that `mask` shows it. Only rotary positions use `positions`; with a `key`, weights drop out."""
-        queries, keys = self._queries_and_keys(x, positions)
-        attended = attention(
-            queries,
-            keys,
-            self._split(self.value(x)),
-            mask[:, None],
-            self.dtype,
-            dropout_rate=self.dropout_rate,
-            dropout_key=key,
-        )
-        return self.output(attended.swapaxes(1, 2).reshape(x.shape))
-
-    def weights(
-        self, x: Float[Array, "batch length width"], mask: Bool[Array, "batch length length"], positions: Int[Array, "batch length"]
-    ) -> Float[Array, "batch heads length length"]:
-        """The weights with which each token (third axis) looks at each (last axis), without dropout."""
-        return attention_weights(attention_scores(*self._queries_and_keys(x, positions), self.dtype), mask[:, None], self.dtype)
-
-    def _queries_and_keys(
-        self, x: Float[Array, "batch length width"], positions: Int[Array, "batch length"]
-    ) -> tuple[Float[Array, "batch heads length head_dim"], Float[Array, "batch heads length head_dim"]]:
-        queries, keys = self._split(self.query(x)), self._split(self.key(x))
-        if self.rotary_base is None:
-            return queries, keys
-        return rotate(queries, positions, self.rotary_base), rotate(keys, positions, self.rotary_base)
-
-    def _split(self, x: Float[Array, "batch length width"]) -> Float[Array, "batch heads length head_dim"]:
-        batch, length, width = x.shape
-        return x.reshape(batch, length, self.heads, width // self.heads).swapaxes(1, 2)

@@ -8,7 +8,9 @@ from jax import Array
 from jaxtyping import Bool, Float, Key, UInt32
 
 
-def dropout(x: Float[Array, "*shape"], rate: float, key: Key[Array, ""] | None) -> Float[Array, "*shape"]:
+def dropout(
+    x: Float[Array, "*shape"], rate: float, key: Key[Array, ""] | None, start: int | UInt32[Array, ""] = 0
+) -> Float[Array, "*shape"]:
     """Set each element to zero with probability `rate` and divide the others by 1 - rate (Srivastava et al. 2014).
 
     Args:
@@ -18,15 +20,15 @@ def dropout(x: Float[Array, "*shape"], rate: float, key: Key[Array, ""] | None) 
     """
     if key is None or rate == 0.0:
         return x
-    return jnp.where(keep_mask(x.shape, rate, key), x / (1.0 - rate), 0.0)
+    return jnp.where(keep_mask(x.shape, rate, key, start), x / (1.0 - rate), 0.0)
 
 
-def keep_mask(shape: tuple[int, ...], rate: float, key: Key[Array, ""]) -> Bool[Array, "..."]:
+def keep_mask(shape: tuple[int, ...], rate: float, key: Key[Array, ""], start: int | UInt32[Array, ""] = 0) -> Bool[Array, "..."]:
     """True with probability 1 - rate, independently for each element of an array of this shape."""
-    return random_bits(shape, key) >= jnp.uint32(round(rate * 2**32))
+    return random_bits(shape, key, start) >= jnp.uint32(round(rate * 2**32))
 
 
-def random_bits(shape: tuple[int, ...], key: Key[Array, ""]) -> UInt32[Array, "..."]:
+def random_bits(shape: tuple[int, ...], key: Key[Array, ""], start: int | UInt32[Array, ""] = 0) -> UInt32[Array, "..."]:
     """32 bits an element: the integer hash triple32 (Wellons 2018) over the element's index and the key's words; it passes our tests.
 
     MurmurHash3's finaliser, a round shorter, failed them with small keys as they are. Elements that lie 2**32 apart share their bits.
@@ -34,7 +36,7 @@ def random_bits(shape: tuple[int, ...], key: Key[Array, ""]) -> UInt32[Array, ".
     words = jax.random.key_data(key).astype(jnp.uint32)
     second = _hash(words[-1], words[0])
     first = _hash(words[0], second)
-    return _hash(_indices(shape) ^ first, second)
+    return _hash((_indices(shape) + jnp.uint32(start)) ^ first, second)
 
 
 def _hash(bits: UInt32[Array, "*shape"], word: UInt32[Array, ""]) -> UInt32[Array, "*shape"]:

@@ -9,11 +9,12 @@ from jax import Array
 from jaxtyping import Bool, Float, Int, Key
 
 from transformer.config import schema
-from transformer.model.attention import MultiHeadAttention, segment_mask, window_mask
+from transformer.model.attention import segment_mask, window_mask
 from transformer.model.dropout import dropout
 from transformer.model.embedding import Embedding
 from transformer.model.feed_forward import FeedForward
 from transformer.model.linear import add_low_rank
+from transformer.model.multi_head_attention import MultiHeadAttention
 from transformer.model.normalization import make_norm
 
 

@@ -57,10 +57,11 @@ product_with_transpose.defvjp(_product_with_transpose_forward, _product_with_tra
 def _merged(a: Array, b: Array) -> Array:
     # One axis of rows is what the kernels take. Where a batch is split among devices it stays several axes: XLA cannot merge a split axis
     # that is not the first, such as the batch in time-major arrays, and would gather all rows on every device.
-    return a if b.ndim > 2 or _rows_are_split() else a.reshape(-1, a.shape[-1])
+    return a if b.ndim > 2 or rows_are_split() else a.reshape(-1, a.shape[-1])
 
 
-def _rows_are_split() -> bool:
+def rows_are_split() -> bool:
+    """Whether the rows of a batch are being spread over several devices."""
     return jax.sharding.get_abstract_mesh().size > 1
 
 
@@ -89,7 +90,7 @@ def _rounded(dtype: DTypeLike, *operands: Array) -> list[Array]:
 
 def _row_major(x: Array) -> Array:
     # JAX 0.10 would gather the whole of every pinned array on each device.
-    if _rows_are_split():
+    if rows_are_split():
         return x
 
     def pinned(x: Array) -> Array:

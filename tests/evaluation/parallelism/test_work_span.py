@@ -10,6 +10,7 @@ import pytest
 from transformer.evaluation.parallelism.program import read_program
 from transformer.evaluation.parallelism.steps import MeasuredModel
 from transformer.evaluation.parallelism.work_span import WorkSpan, work_and_span
+from transformer.model import attention_blocks
 
 X = jnp.linspace(0.1, 1.0, 8)
 
@@ -225,3 +226,13 @@ def test_a_recurrent_networks_chain_grows_with_the_text():
 def test_a_chain_without_recurrence_or_with_a_parallel_one_grows_with_the_logarithm_of_the_text(kind):
     short, middle, long = spans(kind)
     assert 0 < middle - short == long - middle <= 16
+
+
+def test_blocks_that_a_processor_takes_one_after_another_are_no_chain(monkeypatch):
+    at_once = spans("transformer")
+    monkeypatch.setattr(attention_blocks, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(attention_blocks, "BLOCK", 16)
+    assert spans("transformer") == at_once
+    model = MeasuredModel(ENCODERS["transformer"], vocabulary_size=30, classes=3, maximum_length=32)
+    model.prepare("training", 1, 32)
+    assert model.count("training", 1, 32)["span"] == at_once[-1]
