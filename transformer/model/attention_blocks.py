@@ -22,8 +22,8 @@ from jaxtyping import Bool, Float, Key, UInt32
 from transformer.model.attention import attention
 from transformer.model.products import rows_are_split
 
-MOST_AT_ONCE = 2**22
-"""As many scores as are computed without blocks: 16 MiB in float32. Of fewer, blocks cost more than they save."""
+MOST_AT_ONCE = 2**23
+"""As many scores as are computed without blocks: 32 MiB in float32. Of fewer, blocks cost more than they save."""
 BLOCK = 2**20
 """Most scores of a block, unless one query has more."""
 
@@ -64,7 +64,7 @@ def attention_in_blocks(
         scores = [math.prod(sizes[axis:]) * inputs["key"].shape[-2] for axis in range(4)]
         axis = next((axis for axis, size in enumerate(sizes) if size > 1), None)
         if axis is None or scores[0] <= BLOCK:
-            return jax.checkpoint(attend)(inputs, start)
+            return jax.checkpoint(attend, prevent_cse=False)(inputs, start)
         size = max(size for size in range(1, sizes[axis]) if sizes[axis] % size == 0 and (size == 1 or size * scores[axis + 1] <= BLOCK))
         blocks = {name: _blocks(x, axis, size) for name, x in inputs.items() if name in _CUT[axis]}
         starts = start + jnp.arange(sizes[axis] // size, dtype=jnp.uint32) * jnp.uint32(size * scores[axis + 1] % 2**32)
