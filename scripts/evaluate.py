@@ -1,4 +1,4 @@
-"""Measure a trained run on a split of its data: a table for people, JSON for programs."""
+"""Measure a trained run, or several together, on a split of their data: a table for people, JSON for programs."""
 
 import argparse
 import json
@@ -16,13 +16,15 @@ from transformer.host import make_allocation_cheap
 
 DESCRIPTION = """\
 Measure a trained run on a split of its data: accuracy, macro-F1, log loss, calibration, a row a class, the confusion matrix (or, where
-that is too wide, the pairs of classes that are confused most), and texts a second without compilation. With --baseline, also the
-difference from another run on the same examples: 95 % interval and p-value of a paired bootstrap.
+that is too wide, the pairs of classes that are confused most), and texts a second without compilation. Several runs, such as those of
+several seeds, are measured as one: their probabilities are averaged. With --baseline, also the difference from another run on the same
+examples: 95 % interval and p-value of a paired bootstrap.
 """
 
 EXAMPLES = """\
 examples:
   python scripts/evaluate.py runs/quickstart
+  python scripts/evaluate.py runs/seed-0 runs/seed-1 runs/seed-2
   python scripts/evaluate.py runs/transformer --baseline runs/lstm --output difference.json
 """
 
@@ -30,7 +32,7 @@ examples:
 def main() -> None:
     """Measure the run that the command line names."""
     parser = argparse.ArgumentParser(description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", metavar="RUN_DIR", help="directory of a run that train.py finished")
+    parser.add_argument("runs", metavar="RUN_DIR", nargs="+", help="directory of a run that train.py finished; of several, the average")
     parser.add_argument("--split", choices=("train", "validation", "test"), default="test", help="which examples (default: %(default)s)")
     parser.add_argument("--baseline", metavar="OTHER_RUN_DIR", help="a run on the same data to compare with")
     parser.add_argument("--output", metavar="FILE.json", type=Path, help="write every figure here")
@@ -38,12 +40,12 @@ def main() -> None:
     if arguments.output:
         check_output_file("--output", arguments.output)
     # JAX is imported only now, so that a mistake on the command line is told at once.
-    from transformer.evaluation.evaluate import compare, evaluate, predict_split
+    from transformer.evaluation.evaluate import average, compare, evaluate, predict_split
     from transformer.training.devices import set_up_jax
 
     set_up_jax()
     notes = Console(stderr=True, markup=False, highlight=False)
-    prediction = predict_split(arguments.run, arguments.split, notes.print)
+    prediction = average([predict_split(run, arguments.split, notes.print) for run in arguments.runs])
     result = {"split": arguments.split, **evaluate(prediction)}
     if arguments.baseline:
         result["baseline"] = compare(prediction, predict_split(arguments.baseline, arguments.split, notes.print))

@@ -1,10 +1,10 @@
-"""Two runs are compared only where they were asked the same questions."""
+"""Runs are compared and averaged only where they were asked the same questions."""
 
 import numpy as np
 import pytest
 
 from transformer.config.errors import UsageError
-from transformer.evaluation.evaluate import Prediction, compare
+from transformer.evaluation.evaluate import Prediction, average, compare
 
 PROBABILITIES = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
 
@@ -29,5 +29,18 @@ def test_the_same_rows_are_compared() -> None:
     ],
 )
 def test_other_labels_or_other_rows_are_refused(names: list[str], labels: list[int], message: str) -> None:
+    one, other = prediction("one", ["no", "yes"], [0, 1, 1]), prediction("other", names, labels)
     with pytest.raises(UsageError, match=message):
-        compare(prediction("one", ["no", "yes"], [0, 1, 1]), prediction("other", names, labels))
+        compare(one, other)
+    with pytest.raises(UsageError, match=message.replace("compare", "average")):
+        average([one, one, other])
+
+
+def test_what_several_runs_predict_together_is_the_mean_of_their_probabilities() -> None:
+    names, labels = ["no", "yes"], np.array([0, 1])
+    one = Prediction("one", names, labels, np.array([[0.9, 0.1], [0.55, 0.45]]), 30.0)
+    other = Prediction("other", names, labels, np.array([[0.4, 0.6], [0.1, 0.9]]), 60.0)
+    together = average([one, other])
+    np.testing.assert_allclose(together.probabilities, [[0.65, 0.35], [0.325, 0.675]])
+    assert (together.directory, together.names, together.labels.tolist()) == ("one + other", names, [0, 1])
+    assert together.texts_per_second == pytest.approx(20.0)

@@ -47,6 +47,13 @@ def test_a_better_run_is_told_from_a_hasty_one(trained, command, capsys, tmp_pat
     assert "paired bootstrap" in table
 
 
+def test_several_runs_are_measured_together(trained, command, capsys, tmp_path):
+    single = [evaluation(command, capsys, tmp_path, trained / run)[0] for run in ("good", "hasty")]
+    together, table = evaluation(command, capsys, tmp_path, trained / "good", trained / "hasty")
+    assert single[0]["log_loss"] < together["log_loss"] < single[1]["log_loss"]
+    assert f"{trained / 'good'} + {trained / 'hasty'}, test: 40 examples" in table
+
+
 def test_runs_on_other_data_are_not_compared(trained, command, capsys, tmp_path):
     output = tmp_path / "figures.json"
     arguments = (trained / "good", "--split", "validation", "--baseline", trained / "pairs", "--output", output)

@@ -1,4 +1,4 @@
-"""How good a finished run is on a split of its data."""
+"""How good a finished run is on a split of its data, or several runs together."""
 
 import time
 from collections.abc import Callable
@@ -62,23 +62,44 @@ def evaluate(prediction: Prediction) -> dict[str, Any]:
     return {"run": prediction.directory, **figures, "texts_per_second": prediction.texts_per_second}
 
 
+def average(predictions: list[Prediction]) -> Prediction:
+    """What several runs predict together: the mean of their probabilities (a deep ensemble, Lakshminarayanan et al. 2017).
+
+    Raises UsageError where they did not predict the same examples.
+    """
+    first, *others = predictions
+    for other in others:
+        _check_same_examples(first, other, "average")
+    return Prediction(
+        " + ".join(prediction.directory for prediction in predictions),
+        first.names,
+        first.labels,
+        np.mean([prediction.probabilities for prediction in predictions], axis=0),
+        1 / sum(1 / prediction.texts_per_second for prediction in predictions),
+    )
+
+
 def compare(prediction: Prediction, baseline: Prediction) -> dict[str, Any]:
     """The paired bootstrap of two runs that predicted the same examples.
 
     Raises UsageError where their label names or their examples' labels differ: their figures then are of different tests.
     """
-    remedy = "compare runs whose configs have the same data section"
-    if prediction.names != baseline.names:
-        odd = sorted(set(prediction.names) ^ set(baseline.names)) or prediction.names
-        shown = ", ".join(odd[:5]) + (", ..." if len(odd) > 5 else "")
-        raise UsageError(f"{prediction.directory} and {baseline.directory} have different labels ({shown}); {remedy}")
-    if not np.array_equal(prediction.labels, baseline.labels):
-        counts = f"{len(prediction.labels)} and {len(baseline.labels)} examples"
-        raise UsageError(
-            f"{prediction.directory} and {baseline.directory} were not tested on the same rows ({counts}, in other order or with other "
-            f"labels); {remedy}"
-        )
+    _check_same_examples(prediction, baseline, "compare")
     difference = paired_bootstrap(
         prediction.labels, prediction.probabilities.argmax(axis=1), baseline.probabilities.argmax(axis=1), len(prediction.names)
     )
     return {"run": baseline.directory, **difference}
+
+
+def _check_same_examples(prediction: Prediction, other: Prediction, purpose: str) -> None:
+    remedy = f"{purpose} runs whose configs have the same data section"
+    if prediction.names != other.names:
+        odd = sorted(set(prediction.names) ^ set(other.names)) or prediction.names
+        shown = ", ".join(odd[:5]) + (", ..." if len(odd) > 5 else "")
+        raise UsageError(f"{prediction.directory} and {other.directory} have different labels ({shown}); {remedy}")
+    if not np.array_equal(prediction.labels, other.labels):
+        counts = f"{len(prediction.labels)} and {len(other.labels)} examples"
+        raise UsageError(
+            f"{prediction.directory} and {other.directory} were not tested on the same rows ({counts}, in other order or with other "
+            f"labels); {remedy}"
+        )
