@@ -188,6 +188,22 @@ def test_a_file_system_without_locks_trains_all_the_same(tmp_path, monkeypatch):
         pass
 
 
+def test_a_training_that_goes_on_elsewhere_says_what_changed(make_config, tmp_path, train_until, capsys):
+    train_until(4, make_config(), tmp_path / "run")
+    stored = tmp_path / "run" / "environment.json"
+    environment = json.loads(stored.read_text())
+    environment["packages"]["jax"], environment["cores"] = "0.1.0", 64
+    stored.write_text(json.dumps(environment))
+    capsys.readouterr()
+    train_until(3, make_config(), tmp_path / "run")
+    said = capsys.readouterr().out
+    assert f"changed since: cores 64 -> {host.usable_cores()}, jax 0.1.0 -> {jax.__version__}; the last bits can differ" in said
+    train(make_config(), tmp_path / "run", score=scores)
+    said = capsys.readouterr().out
+    assert "resuming at step" in said
+    assert "changed since" not in said
+
+
 def test_resume_choices(make_config, tmp_path):
     with pytest.raises(UsageError, match="no run to resume"):
         train(make_config(), tmp_path / "none", score=scores, resume="require")

@@ -120,7 +120,7 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
     state = experiment.initial()
     parameters = count_parameters(state.parameters)
     with (
-        run_directory(directory, config, experiment.dataset),
+        run_directory(directory, config, experiment.dataset) as changes,
         StopSignals() as stop,
         Checkpoints(directory / "checkpoints", config.training.keep_latest) as checkpoints,
     ):
@@ -129,7 +129,7 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
             state, progress = checkpoints.restore(state)
         stopwatch.go_on(progress.seconds)
         with Logger(directory, config, first_step=progress.step, steps=experiment.steps) as logger:
-            _announce(experiment, parameters, progress, logger)
+            _announce(experiment, parameters, progress, changes, logger)
             state, progress = _Loop(experiment, evaluator, checkpoints, logger, stopwatch, stop).run(state, progress)
             if progress.step < experiment.steps and not progress.stopped_early:
                 return None
@@ -247,7 +247,7 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _announce(experiment: Experiment, parameters: dict[str, int], progress: Progress, logger: Logger) -> None:
+def _announce(experiment: Experiment, parameters: dict[str, int], progress: Progress, changes: list[str], logger: Logger) -> None:
     data = experiment.dataset
     for note in data.notes:
         logger.say(note)
@@ -256,3 +256,5 @@ def _announce(experiment: Experiment, parameters: dict[str, int], progress: Prog
     logger.say(f"{' / '.join(sizes)} texts{labels}, {parameters['total']:,} parameters")
     if progress.step:
         logger.say(f"resuming at step {progress.step} of {experiment.steps}")
+        if changes:
+            logger.say(f"changed since: {', '.join(changes)}; the last bits can differ from those of a training that was never stopped")

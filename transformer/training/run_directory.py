@@ -50,8 +50,11 @@ def check_directory(directory: Path, config: schema.Config, resume: Resume) -> N
 
 
 @contextlib.contextmanager
-def run_directory(directory: Path, config: schema.Config, dataset: Dataset) -> Iterator[None]:
+def run_directory(directory: Path, config: schema.Config, dataset: Dataset) -> Iterator[list[str]]:
     """Write what is known before training into a directory that no other process trains in until this context is left.
+
+    Yields:
+      What is not as it was when a process trained here last, and can change the last bits of results: "jax 0.10.2 -> 0.12.0".
 
     Raises:
       UsageError: another process trains there, the run began with other data, or the directory could not be written; then directories
@@ -68,7 +71,9 @@ def run_directory(directory: Path, config: schema.Config, dataset: Dataset) -> I
             write_whole(directory / "config.yaml", dump_config(config))
             write_whole(directory / "tokenizer.json", dataset.tokenizer.to_str(pretty=True))
             write_whole(directory / "labels.json", json.dumps(dataset.labels, ensure_ascii=False, indent=1))
-            write_whole(directory / "environment.json", json.dumps(_environment() | {"data": fingerprint}, indent=1))
+            environment, stored = _environment(), directory / "environment.json"
+            changes = _changes(read_stored(stored), environment) if stored.exists() else []
+            write_whole(stored, json.dumps(environment | {"data": fingerprint}, indent=1))
         except BlockingIOError as error:
             raise UsageError(
                 f"another process trains in {directory}; wait for it or stop it, or name another directory with --run-dir"
@@ -79,7 +84,7 @@ def run_directory(directory: Path, config: schema.Config, dataset: Dataset) -> I
             raise UsageError(
                 f"{directory} could not be written: {error.strerror}; make room or name another directory with --run-dir"
             ) from error
-        yield
+        yield changes
 
 
 def with_own_tokenizer(directory: Path, config: schema.Config) -> schema.Config:
@@ -134,3 +139,12 @@ def _environment() -> dict[str, Any]:
         "devices": [device.device_kind for device in jax.devices()],
         "packages": {name: importlib.metadata.version(name) for name in packages},
     }
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    def flat(environment: dict[str, Any]) -> dict[str, Any]:
+        own = {key: environment.get(key) for key in ("commit", "cores", "devices")}
+        return own | environment.get("packages", {})
+
+    before, now = flat(before), flat(now)
+    return [f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]
