@@ -34,8 +34,7 @@ class Prediction:
 def predict_split(directory: str | Path, split_name: SplitName, tell: Callable[[str], None]) -> Prediction:
     """Predict every example of a split with the run's best weights.
 
-    The split is predicted twice and the second pass is timed, so `texts_per_second` holds no compilation of any shape; it holds
-    batching, but not tokenization, which is cached.
+    `texts_per_second` holds batching, but neither compilation, which is done for every shape beforehand, nor tokenization, which is cached.
 
     Raises UsageError where the split does not exist, or where the data are no longer those that the run was trained on.
     """
@@ -49,7 +48,7 @@ def predict_split(directory: str | Path, split_name: SplitName, tell: Callable[[
         there = [name for name in ("train", "validation", "test") if getattr(dataset, name)]
         raise UsageError(f"{directory}: its data have no {split_name} split; say --split {' or --split '.join(there)}")
     predictor = run.predictor(dataset.train.lengths)
-    predictor(run.parameters, split)
+    predictor.compile(run.parameters, [split])
     start = time.perf_counter()
     probabilities = predictor(run.parameters, split)
     seconds = time.perf_counter() - start

@@ -65,7 +65,7 @@ class Predictor:
         wanted = {(*shape, split.pair_starts is not None) for split in splits for shape in self._batches(split).shapes}
         with jax.set_mesh(self._mesh):
             for rows, length, pairs in sorted(wanted - self._compiled):
-                self._step(parameters, split_rows(empty_inputs(rows, length, pairs=pairs), self._mesh))
+                jax.block_until_ready(self._step(parameters, split_rows(empty_inputs(rows, length, pairs=pairs), self._mesh)))
         self._compiled |= wanted
 
     @property
