@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import bm25s
 import numpy as np
 import scipy.sparse
 from jaxtyping import Bool, Float, Int
@@ -60,6 +59,8 @@ def retrieval_quality(
 
 def bm25_scores(documents: Sequence[str], queries: Sequence[str]) -> Scores:
     """BM25 as the library bm25s has it by default: Lucene's variant (k1 = 1.5, b = 0.75), English stop words left out, no stemming."""
+    import bm25s  # here, since it computes with JAX while it is imported, before `set_up_jax` could say on what
+
     engine = bm25s.BM25()
     engine.index(bm25s.tokenize(list(documents), show_progress=False), show_progress=False)
     nothing = np.zeros(len(documents), np.float32)

@@ -1,6 +1,8 @@
 """Recall and nDCG of rankings whose figures are known."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -57,3 +59,10 @@ def test_scores_of_vectors_rank_a_text_above_others_for_itself(monkeypatch):
     scores = np.concatenate(list(embedder_scores(small_embedder(), WORDS, WORDS)))
     assert scores.shape == (16, 16)
     assert scores.argmax(axis=1).tolist() == list(range(16))
+
+
+def test_nothing_that_is_imported_takes_the_choice_of_devices_away():
+    """JAX refuses to be set up once something has computed with it."""
+    program = "import benchmarks.search; from transformer.training.devices import set_up_jax; set_up_jax()"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
