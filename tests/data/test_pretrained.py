@@ -7,9 +7,12 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import httpx2
+import huggingface_hub
 import ml_dtypes
 import numpy as np
 import pytest
+from huggingface_hub import errors
 from safetensors.numpy import save_file
 
 from transformer.config.errors import UsageError
@@ -104,15 +107,42 @@ def test_faults_of_a_package_name_the_configs_keys(directory: Path, monkeypatch:
 def test_what_a_directory_lacks_is_named_with_a_remedy(directory: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no directory .*nowhere; correct model\.initialize_from\.path"):
         locate(directory / "nowhere")
-    (directory / "tokenizer.json").rename(directory / "away")
-    with pytest.raises(UsageError, match=r"no tokenizer\.json.*AutoTokenizer"):
-        locate(directory)
-    (directory / "away").rename(directory / "tokenizer.json")
-    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
-    with pytest.raises(UsageError, match=r"no model\.safetensors.*pytorch_model\.bin is never read.*pickle.*AutoModel\.from_pretrained"):
-        locate(directory)
     (directory / "config.json").unlink()
     with pytest.raises(UsageError, match=r"no config\.json"):
+        locate(directory)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "words"),
+    [
+        ("model.safetensors", r"no model\.safetensors, and a pytorch_model\.bin is never read.* pickle"),
+        ("tokenizer.json", "no tokenizer.json"),
+    ],
+)
+def test_one_command_converts_weights_and_tokenizer_from_where_both_are(directory: Path, lacking: str, words: str) -> None:
+    """Of what was converted alone, the other half could not be made any more."""
+    (directory / lacking).unlink()
+    each = rf"\.from_pretrained\('{directory}'\)\.save_pretrained\('converted'\)"
+    remedy = rf"AutoModel{each}; AutoTokenizer{each}.*path=converted.*masked_language_model with AutoModelForMaskedLM"
+    with pytest.raises(UsageError, match=f"{words}.*{remedy}"):
+        locate(directory)
+
+
+def test_a_command_that_converts_takes_the_revision_that_the_config_names(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (directory / "tokenizer.json").unlink()
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(directory))
+    with pytest.raises(UsageError, match=r"AutoTokenizer\.from_pretrained\('some/model', revision='v1'\)"):
+        locate_weights(HubWeights(name="some/model", revision="v1"), print)
+
+
+@pytest.mark.parametrize(("entries", "accepted"), [(120, True), (121, False), ("many", True)])
+def test_a_tokenizer_that_knows_less_than_half_of_the_weights_tokens_is_refused(directory: Path, entries: object, accepted: bool) -> None:
+    """As one of special tokens alone, which is written where no vocabulary was found."""
+    (directory / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": entries}))
+    if accepted:
+        assert locate(directory) == directory
+        return
+    with pytest.raises(UsageError, match=r"tokenizer\.json of 60 tokens.* 121 by the vocab_size.*put the tokenizer\.json there"):
         locate(directory)
 
 
@@ -142,6 +172,12 @@ def test_a_run_is_told_from_a_model(directory: Path) -> None:
         locate(directory)
 
 
+def test_a_type_that_is_not_read_is_named(directory: Path) -> None:
+    save_file({"a": np.ones(4, np.float32), "b": np.ones(4, ml_dtypes.float8_e4m3fn)}, directory / "model.safetensors")
+    with pytest.raises(UsageError, match=r"have b as F8_E4M3: they are quantized; take those in float32"):
+        read_safetensors(directory)["b"]
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '"bert"'])
 def test_a_config_that_is_no_object_is_named(directory: Path, text: str) -> None:
     (directory / "config.json").write_text(text)
@@ -154,6 +190,35 @@ def test_without_network_the_hub_is_told_from_a_wrong_name() -> None:
         locate_weights(HubWeights(name="google-bert/none"), print)
     with pytest.raises(UsageError, match=r"no public model not a name.*initialize_from\.name"):
         locate_weights(HubWeights(name="not a name"), print)
+
+
+def hub_error(kind: type[errors.HfHubHTTPError], status: int) -> errors.HfHubHTTPError:
+    return kind(f"{status} of the hub\nmore", response=httpx2.Response(status, request=httpx2.Request("GET", "https://huggingface.co")))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (httpx2.ReadTimeout("timed out"), r"download of some/model broke off \(timed out\); the same command goes on with it"),
+        (httpx2.RemoteProtocolError(""), r"download of some/model broke off \(RemoteProtocolError\); the same command goes on with it"),
+        (TimeoutError("of Xet"), r"download of some/model broke off \(of Xet\)"),
+        (RuntimeError("of Xet"), r"download of some/model broke off \(of Xet\)"),
+        (hub_error(errors.HfHubHTTPError, 503), r"download of some/model broke off \(503 of the hub\)"),
+        (hub_error(errors.HfHubHTTPError, 401), r"no public model some/model; check .*`hf auth login`"),
+        (hub_error(errors.RepositoryNotFoundError, 404), r"no public model some/model; check .*`hf auth login`"),
+        (hub_error(errors.GatedRepoError, 403), "no public model some/model"),
+        (hub_error(errors.RevisionNotFoundError, 404), "no public model some/model"),
+        (hub_error(errors.RemoteEntryNotFoundError, 404), "no public model some/model"),
+        (errors.LocalEntryNotFoundError("not cached"), "cannot reach the hub for some/model"),
+    ],
+)
+def test_a_download_that_breaks_off_is_told_from_a_wrong_name(error: Exception, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(UsageError, match=words):
+        locate_weights(HubWeights(name="some/model"), print)
 
 
 def test_the_tokenizer_of_the_weights_is_used_without_its_padding(directory: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from transformer.config.errors import UsageError
 from transformer.config.schema import TrainedTokenizer
@@ -39,6 +39,17 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 def test_special_tokens_have_their_places(kind: str) -> None:
     special = special_tokens(TOKENIZERS[kind])
     assert (special.padding, special.unknown, special.first, special.separator, special.mask) == (0, 1, 2, 3, 4)
+
+
+def test_special_tokens_that_the_tokenizer_writes_go_before_their_usual_names() -> None:
+    """Gemma's vocabulary, which mmBERT has, holds a <s> that frames nothing."""
+    names = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<s>", "</s>"]
+    tokenizer = Tokenizer(models.WordLevel({name: index for index, name in enumerate(names)}, "<unk>"))
+    tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A <eos>", special_tokens=[("<bos>", 2), ("<eos>", 1)])
+    special = special_tokens(tokenizer)
+    assert (special.padding, special.unknown, special.first, special.separator, special.mask) == (0, 3, 2, 1, 4)
+    tokenizer.post_processor = processors.Sequence([])
+    assert (special_tokens(tokenizer).first, special_tokens(tokenizer).separator) == (5, 6)
 
 
 @each_kind
@@ -209,6 +220,27 @@ def test_the_vocabulary_tells_which_tokens_go_on_with_a_word(kind: str) -> None:
     encoding = tokenizer.encode("oilheat roses. oilrose")
     words = ["".join(tokenizer.id_to_token(index) for index in group) for group in _words(encoding.ids[1:-1], continues)]
     assert [word.replace("##", "").strip("▁Ġ") for word in words] == ["oilheat", "roses", ".", "oilrose"]
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram", "byte"])
+@pytest.mark.parametrize(
+    "words", [["我", "喜", "欢", "学", "习", "语", "言", "。", "你", "呢"], ["Ärger", "—", "“naïve", "”"], ["день"], ["ひ", "と"]]
+)
+def test_scripts_without_spaces_and_signs_of_all_scripts_begin_words(kind: str, words: list[str]) -> None:
+    """Wherever the tokenizer cuts the text: a piece begins a word where a word begins, and goes on with one elsewhere."""
+    text = "".join(words)
+    smallest = 261 if kind == "byte" else 5 + len(set(text)) + len("▁wheat")
+    tokenizer = train_tokenizer(TrainedTokenizer(kind=kind, vocabulary_size=smallest + 4, lowercase=False), [text, "wheat"] * 3)  # type: ignore[arg-type]
+    begins = {sum(map(len, words[:word])) for word in range(len(words))}
+    continues = continuing_tokens(tokenizer)
+    encoding = tokenizer.encode(text)
+    last = 0
+    for index, (start, _) in list(zip(encoding.ids, encoding.offsets, strict=True))[1:-1]:
+        if start > 0:
+            # Bytes of one character begin at the same place.
+            assert continues[index] == (start not in begins or start == last), encoding.tokens
+        last = start
+    assert last > 0
 
 
 def _words(indices: list[int], continues: np.ndarray) -> list[list[int]]:

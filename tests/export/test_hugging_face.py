@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, processors
 
 from transformer.config import schema
 from transformer.config.errors import UsageError
-from transformer.data.pretrained import locate_weights, read_safetensors
+from transformer.data.pretrained import SEARCH_TEMPERATURE, locate_weights, read_safetensors
 from transformer.export.hugging_face import export_hugging_face
 from transformer.model.hugging_face import read_architecture, read_parameters
 from transformer.training.models import abstract_model
@@ -81,12 +81,32 @@ def test_the_remedy_for_a_recurrent_network_works(make_run, tmp_path):
     written(make_run(model), tmp_path)
 
 
-def test_pairs_need_a_tokenizer_that_tells_them_apart(make_run, tmp_path):
-    run = make_run(BERT, data={"text": ["first", "second"]})
+def without_types(run):
     tokenizer = Tokenizer.from_str(run.tokenizer.to_str())
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
+    return dataclasses.replace(run, tokenizer=tokenizer)
+
+
+def test_pairs_need_a_tokenizer_that_tells_them_apart(make_run, tmp_path):
     with pytest.raises(UsageError, match="--format stablehlo"):
-        written(dataclasses.replace(run, tokenizer=tokenizer), tmp_path)
+        written(without_types(make_run(BERT, data={"text": ["first", "second"]})), tmp_path)
     assert not any((tmp_path / "out").iterdir())
+
+
+def test_pairs_that_are_read_apart_need_no_such_tokenizer(make_run, tmp_path):
+    run = make_run(BERT, data={"text": ["first", "second"]}, objective={"kind": "contrastive", "temperature": 0.5})
+    directory = written(without_types(run), tmp_path)
+    assert json.loads((directory / "config.json").read_text())[SEARCH_TEMPERATURE] == 0.5
+
+
+def test_a_model_of_one_type_is_given_none(make_run, tmp_path):
+    run = make_run({**BERT, "token_types": 1}, data={"text": ["first", "second"]}, labels=["a", "b"])
+    directory = written(without_types(run), tmp_path)
+    assert json.loads((directory / "config.json").read_text())["type_vocab_size"] == 1
+    assert json.loads((directory / "tokenizer_config.json").read_text())["model_input_names"] == ["input_ids", "attention_mask"]
+    tokens = jnp.arange(12, dtype=jnp.int32).reshape(2, 6)
+    batch = {"tokens": tokens, "segments": jnp.ones_like(tokens), "positions": tokens % 6}
+    model = nnx.merge(run.graph, run.parameters)
+    np.testing.assert_array_equal(model(**batch, types=tokens % 2), model(**batch, types=jnp.zeros_like(tokens)))

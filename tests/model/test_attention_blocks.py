@@ -12,13 +12,13 @@ from transformer.model.attention import attention
 from transformer.model.attention_blocks import attention_at_once, attention_in_blocks
 
 
-@pytest.fixture(params=[1, 8, 50, 200])  # one query has more scores; a few queries; a head; a few heads or texts
+@pytest.fixture(params=[1, 8, 30, 50, 200])  # one query has more scores; one query; a few, the last block not full; a head; heads or texts
 def small_blocks(request, monkeypatch):
     monkeypatch.setattr(attention_blocks, "MOST_AT_ONCE", 1)
     monkeypatch.setattr(attention_blocks, "BLOCK", request.param)
 
 
-def inputs(texts=4, heads=3, queries=6, keys=7, width=5):
+def inputs(texts=4, heads=3, queries=7, keys=7, width=5):
     random = np.random.default_rng(0)
     query, key, value, weight = (
         jnp.asarray(random.normal(size=(texts, heads, length, width)), jnp.float32) for length in (queries, keys, keys, queries)
@@ -60,6 +60,17 @@ def test_any_shape_and_any_block(texts, heads, queries, keys, block):
         patch.setattr(attention_blocks, "BLOCK", block)
         blocks = attention_in_blocks(query, key, value, mask)
     np.testing.assert_allclose(blocks, attention(query, key, value, mask[:, None]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("queries", "blocks"), [(99, 5), (100, 5), (101, 6)])
+def test_a_prime_number_of_queries_is_cut_into_blocks_as_large(monkeypatch, queries, blocks):
+    monkeypatch.setattr(attention_blocks, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(attention_blocks, "BLOCK", 20 * 7)
+    query, key, value, mask, _ = (x[:1] for x in inputs(heads=1, queries=queries))
+    loops = [
+        equation for equation in jax.make_jaxpr(attention_in_blocks)(query, key, value, mask).eqns if equation.primitive.name == "scan"
+    ]
+    assert [loop.params["length"] for loop in loops] == [blocks]
 
 
 def temporary_bytes(length):

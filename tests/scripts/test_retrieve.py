@@ -233,6 +233,23 @@ def test_published_weights_search_with_the_vectors_of_that_model(weights, comman
         np.testing.assert_allclose(found if entry == "title" else found.T, expected, atol=1e-5)
 
 
+def test_exported_weights_search_at_the_temperature_they_were_trained_at(weights, command, documents, capsys):
+    directory, _ = weights
+    config = json.loads((directory / "config.json").read_text())
+
+    def weight_of_the_best():
+        assert command("retrieve", directory, "--documents", documents, "--query", "whiskers of a dog") == 0
+        (answer,) = answers(capsys.readouterr().out)
+        return answer["results"][0]["weight"]
+
+    sharp = weight_of_the_best()
+    (directory / "config.json").write_text(json.dumps({**config, "search_temperature": 5.0}))
+    assert weight_of_the_best() < sharp / 2
+    (directory / "config.json").write_text(json.dumps({**config, "search_temperature": "cold"}))
+    assert command("retrieve", directory, "--documents", documents, "--query", "cat") == 2
+    assert "search_temperature should be a number above 0, not 'cold'" in capsys.readouterr().err
+
+
 def test_a_config_that_starts_from_a_run_searches_with_that_run(trained, command, retrieve, documents, tmp_path, capsys):
     retrieve("--query", "cat")
     expected = answers(capsys.readouterr().out)

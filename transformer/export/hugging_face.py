@@ -12,9 +12,10 @@ from tokenizers import Tokenizer
 
 from transformer.config import schema
 from transformer.config.errors import UsageError
+from transformer.data.pretrained import SEARCH_TEMPERATURE
 from transformer.data.tokenization import SpecialTokens
 from transformer.export.card import hugging_face_card
-from transformer.export.tasks import task_of
+from transformer.export.tasks import reads_pairs, task_of
 from transformer.model.hugging_face import write_model
 from transformer.model.low_rank import merge_low_rank
 from transformer.training.run import Run
@@ -29,7 +30,9 @@ def export_hugging_face(run: Run, directory: Path, name: str) -> None:
       UsageError: the model, or its tokenizer, has no place in this layout; nothing was written.
     """
     config, tensors = _model(run)
-    tokenizer = _tokenizer_config(run, config["model_type"])
+    if isinstance(run.config.objective, schema.Contrastive):
+        config[SEARCH_TEMPERATURE] = run.config.objective.temperature
+    tokenizer = _tokenizer_config(run, with_types=config.get("type_vocab_size", 0) > 1)
     _write_json(directory / "config.json", config)
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
     # The library makes a file that its owner alone may read.
@@ -64,12 +67,11 @@ def _model(run: Run) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     )
 
 
-def _tokenizer_config(run: Run, model_type: str) -> dict[str, Any]:
-    with_types = model_type == "bert"
-    if with_types and len(run.config.data.text) == 2 and 1 not in run.tokenizer.encode("a", "a").type_ids:
+def _tokenizer_config(run: Run, *, with_types: bool) -> dict[str, Any]:
+    if with_types and reads_pairs(run.config) and 1 not in run.tokenizer.encode("a", "a").type_ids:
         raise UsageError(
             "this run tells the two texts of a pair apart by their types, which its tokenizer does not give to them, and in the Hugging "
-            "Face layout the tokenizer must; export it with --format stablehlo, or train with tokenizer.kind=wordpiece"
+            "Face layout the tokenizer must; export it with --format stablehlo, or train from scratch with tokenizer.kind=wordpiece"
         )
     return {
         # Whatever the model's own kind of tokenizer does, this one does what tokenizer.json says.

@@ -65,11 +65,13 @@ def attention_in_blocks(
         axis = next((axis for axis, size in enumerate(sizes) if size > 1), None)
         if axis is None or scores[0] <= BLOCK:
             return jax.checkpoint(attend, prevent_cse=False)(inputs, start)
-        size = max(size for size in range(1, sizes[axis]) if sizes[axis] % size == 0 and (size == 1 or size * scores[axis + 1] <= BLOCK))
-        blocks = {name: _blocks(x, axis, size) for name, x in inputs.items() if name in _CUT[axis]}
-        starts = start + jnp.arange(sizes[axis] // size, dtype=jnp.uint32) * jnp.uint32(size * scores[axis + 1] % 2**32)
+        count = math.ceil(sizes[axis] / max(BLOCK // scores[axis + 1], 1))
+        size = math.ceil(sizes[axis] / count)
+        blocks = {name: _blocks(x, axis, count, size) for name, x in inputs.items() if name in _CUT[axis]}
+        starts = start + jnp.arange(count, dtype=jnp.uint32) * jnp.uint32(size * scores[axis + 1] % 2**32)
         attended = jax.lax.map(lambda block: attend_in_blocks(inputs | block[0], block[1]), (blocks, starts))
-        return jnp.moveaxis(attended, 0, axis).reshape(*sizes, -1)
+        joined = jnp.moveaxis(attended, 0, axis).reshape(*sizes[:axis], count * size, *sizes[axis + 1 :], -1)
+        return jax.lax.slice_in_dim(joined, 0, sizes[axis], axis=axis)
 
     # A loop over texts would gather those that lie on other devices; and the length of an exported program's texts is not known.
     at_once = (
@@ -83,5 +85,7 @@ def attention_in_blocks(
     return (attend if at_once else attend_in_blocks)(inputs, jnp.uint32(0))
 
 
-def _blocks(x: Array, axis: int, size: int) -> Array:
-    return jnp.moveaxis(x.reshape(*x.shape[:axis], -1, size, *x.shape[axis + 1 :]), axis, 0)
+def _blocks(x: Array, axis: int, count: int, size: int) -> Array:
+    # What fills up the last block sees nothing and is cut off again.
+    filled = jnp.pad(x, [(0, count * size - x.shape[axis] if place == axis else 0) for place in range(x.ndim)])
+    return jnp.moveaxis(filled.reshape(*x.shape[:axis], count, size, *x.shape[axis + 1 :]), axis, 0)

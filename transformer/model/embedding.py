@@ -44,12 +44,15 @@ class Embedding(nnx.Module):
     def __call__(
         self, tokens: Int[Array, "batch length"], positions: Int[Array, "batch length"], types: Int[Array, "batch length"] | None = None
     ) -> Float[Array, "batch length width"]:
-        """Embed; `positions` are each below length, `types` are 0 in the first text of a pair and 1 in the second (without them, 0)."""
+        """Embed; `positions` are each below length, `types` are 0 in the first text of a pair and 1 in the second (without them, 0).
+
+        A model of one type, as some published ones are, does not tell the two texts apart.
+        """
         x = self.tokens[...][tokens]
         if self.positions is not None:
             x = x + self.positions[...][positions]
         if self.types is not None:
-            x = x + self.types[...][jnp.zeros_like(tokens) if types is None else types]
+            x = x + self.types[...][jnp.zeros_like(tokens) if types is None else jnp.minimum(types, self.types.shape[0] - 1)]
         x = x * self.scale
         if self.sinusoidal:
             x = x + sinusoids(tokens.shape[1], x.shape[-1])[positions]

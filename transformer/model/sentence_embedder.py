@@ -36,18 +36,22 @@ class SentenceEmbedder(nnx.Module):
         positions: Int[Array, "batch length"],
         types: Int[Array, "batch length"],
         *,
+        between: int = 0,
         key: Key[Array, ""] | None = None,
     ) -> tuple[Float[Array, "batch width"], Float[Array, "batch width"]]:
         """The vectors of the first and of the second text of each row. Neither sees the other: they are segments of a packed row.
 
         The row's first token, which begins every text that stands alone, is put before the second text too: both are trained in the
         form in which they will be searched.
+
+        Args:
+            between: tokens between the two that belong to neither.
         """
-        start = jnp.sum((segments != 0) & (types == 0), axis=1, keepdims=True)
-        end = jnp.sum(segments != 0, axis=1, keepdims=True)
+        start = jnp.sum((segments != 0) & (types == 0), axis=1, keepdims=True) - between
+        end = jnp.sum(segments != 0, axis=1, keepdims=True) - between
         columns = jax.lax.broadcasted_iota(jnp.int32, (tokens.shape[0], tokens.shape[1] + 1), 1)
         text = jnp.where(columns < start, 1, jnp.where(columns <= end, 2, 0))
-        shifted = jnp.take_along_axis(tokens, columns - (columns > start), axis=1, mode="clip")
+        shifted = jnp.take_along_axis(tokens, columns + jnp.where(columns > start, between - 1, 0), axis=1, mode="clip")
         widened = jnp.where(columns == start, tokens[:, :1], shifted)
         states = self.encoder(widened, text, (columns - start * (text == 2)) * (text != 0), jnp.zeros_like(text), key=key)
         first, other = (unit(pool(states, (text == number).astype(jnp.int32), "mean")) for number in (1, 2))

@@ -2,14 +2,16 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Int
 
-from transformer.config.errors import UsageError
+from transformer.config.errors import RunError, UsageError
 
 EXAMPLE = '{"id": "1", "title": "Grain exports", "text": "Wheat exports rose in May."}'
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -29,6 +31,8 @@ class Documents:
     """The documents of a file, each read when it is asked for."""
 
     path: Path
+    version: tuple[int, ...]
+    """Of the file that was read (see `file_version`): another one has its documents elsewhere."""
     starts: Int[np.ndarray, " documents"]
     """The byte at which each document's line begins."""
 
@@ -39,13 +43,35 @@ class Documents:
         return self.block(index, index + 1)[0]
 
     def block(self, start: int, stop: int) -> list[Document]:
-        """The documents from `start` to before `stop`."""
+        """The documents from `start` to before `stop`. Raises RunError where the file is no longer the one that was read."""
         found = []
-        with self.path.open("rb") as file:
+        with self._open() as file:
             for index in range(start, min(stop, len(self))):
                 file.seek(int(self.starts[index]))
                 found.append(_parse(file.readline(), f"document {index + 1} of {self.path}"))
         return found
+
+    def _open(self) -> BinaryIO:
+        try:
+            file = self.path.open("rb")
+        except OSError as error:
+            raise RunError(f"{self.path} can no longer be read: {error.strerror}; put it back, and run the same command again") from error
+        if _version(os.fstat(file.fileno())) != self.version:
+            file.close()
+            raise RunError(f"{self.path} changed while it was in use; run the same command again")
+        return file
+
+
+def file_version(path: Path) -> tuple[int, ...]:
+    """What differs once a file is written to or replaced. Raises UsageError where there is none."""
+    try:
+        return _version(path.stat())
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _version(state: os.stat_result) -> tuple[int, ...]:
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def read_documents(path: Path) -> Documents:
@@ -55,6 +81,7 @@ def read_documents(path: Path) -> Documents:
       UsageError: there is no such file, or no document in it; or a line is not UTF-8, not JSON, lacks one of the three entries, or has an
         id that stood before. The message names the line.
     """
+    version = file_version(path)
     starts: list[int] = []
     lines: dict[str | int, int] = {}
     for number, start, line in _lines(path):
@@ -66,7 +93,7 @@ def read_documents(path: Path) -> Documents:
         starts.append(start)
     if not starts:
         raise UsageError(f"{path} holds no documents; write a JSON object a line: {EXAMPLE}")
-    return Documents(path, np.array(starts, np.int64))
+    return Documents(path, version, np.array(starts, np.int64))
 
 
 def content_hash(path: Path) -> str:

@@ -10,6 +10,7 @@ It is a directory:
 
 import contextlib
 import errno
+import io
 import json
 import os
 import time
@@ -23,7 +24,7 @@ from jaxtyping import Float
 
 from transformer.config.errors import RunError, UsageError
 from transformer.host import locked, write_whole
-from transformer.search.documents import Documents, content_hash, read_documents
+from transformer.search.documents import Documents, content_hash, file_version, read_documents
 from transformer.search.embedding import Embedder
 
 LAYOUT = 1
@@ -72,41 +73,62 @@ def open_index(path: Path, directory: Path, embedder: Embedder, report: Callable
         being written by another process.
       RunError: the documents changed meanwhile.
     """
-    digest = content_hash(path)
-    facts = _read(directory)
-    if facts is None or facts.done < facts.count or _difference(facts, digest, embedder.identity, path, directory):
+    version, digest, model = file_version(path), content_hash(path), embedder.identity
+
+    def is_complete() -> bool:
+        facts = _read(directory)
+        return facts is not None and facts.done == facts.count and _difference(facts, digest, model, path, directory) is None
+
+    if not is_complete():
         try:
             directory.mkdir(parents=True, exist_ok=True)
             try:
                 with locked(directory):
-                    _make(path, directory, digest, embedder, report)
+                    _make(path, version, directory, digest, model, embedder, report)
             finally:
                 # Documents that cannot be read leave no empty directory; one with files in it stays.
                 with contextlib.suppress(OSError):
                     directory.rmdir()
         except BlockingIOError as error:
-            raise UsageError(
-                f"another process makes the index {directory}; wait for it, or name another directory with --index DIR"
-            ) from error
+            raise _taken(directory) from error
         except OSError as error:
             if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
                 raise
             raise UsageError(
                 f"the index {directory} cannot be written: {error.strerror}; name another directory with --index DIR"
             ) from error
-    return Index(Documents(path, np.load(directory / "starts.npy")), *_vectors(directory))
+    try:
+        index = Index(Documents(path, version, np.load(directory / "starts.npy")), *_vectors(directory))
+    except FileNotFoundError as error:
+        raise _taken(directory) from error
+    # Without a lock, so that many may search: the files are those of the facts if these still hold once all are open.
+    if not is_complete():
+        raise _taken(directory)
+    return index
 
 
-def _make(path: Path, directory: Path, digest: str, embedder: Embedder, report: Callable[[str], None]) -> None:
+def _taken(directory: Path) -> UsageError:
+    return UsageError(f"another process makes the index {directory}; wait for it, or name another directory with --index DIR")
+
+
+def _make(
+    path: Path,
+    version: tuple[int, ...],
+    directory: Path,
+    digest: str,
+    model: str,
+    embedder: Embedder,
+    report: Callable[[str], None],
+) -> None:
     """Continue the index, or make it anew where it is none of these documents by this model."""
     facts = _read(directory)
-    if facts is None or (stale := _difference(facts, digest, embedder.identity, path, directory)):
+    if facts is None or (stale := _difference(facts, digest, model, path, directory)):
         if facts is not None:
             report(f"{stale}: indexing {path} anew")
-        facts = _create(path, directory, digest, embedder.identity, embedder.width)
+        facts = _create(path, directory, digest, model, embedder.width)
     if facts.done < facts.count:
         try:
-            _complete(Documents(path, np.load(directory / "starts.npy")), directory, facts, embedder, report)
+            _complete(Documents(path, version, np.load(directory / "starts.npy")), directory, facts, embedder, report)
         finally:
             # Whatever went wrong: a changed file is why.
             if content_hash(path) != digest:
@@ -149,12 +171,14 @@ def _difference(facts: Facts, documents: str, model: str, path: Path, directory:
 def _create(path: Path, directory: Path, documents_hash: str, model: str, width: int) -> Facts:
     """Read the documents through and make the files, whose vectors are still to come."""
     starts = read_documents(path).starts
-    # Without index.json it is no index, whatever else there is. The files are unlinked and not emptied: who searches with the old ones has
-    # them mapped, and goes on.
-    for name in sorted(FILES):
+    # Without index.json, which goes first, it is no index, whatever else there is. The files are unlinked and not emptied: who searches
+    # with the old ones has them mapped, and goes on.
+    for name in ("index.json", *sorted(FILES - {"index.json"})):
         (directory / name).unlink(missing_ok=True)
     count = len(starts)
-    np.save(directory / "starts.npy", starts)
+    content = io.BytesIO()  # of a full disk, `np.save` does not tell that it is one
+    np.save(content, starts)
+    write_whole(directory / "starts.npy", content.getvalue())
     for name, shape in (("keys.npy", (count, width)), ("columns.npy", (width, count))):
         with (directory / name).open("wb") as file:
             np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})

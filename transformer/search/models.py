@@ -11,7 +11,7 @@ from jaxtyping import Array, Key
 from transformer.config import schema
 from transformer.config.errors import UsageError
 from transformer.config.load import load_config
-from transformer.data.pretrained import locate_weights, read_config, read_safetensors
+from transformer.data.pretrained import CONFIG, SEARCH_TEMPERATURE, locate_weights, read_config, read_safetensors
 from transformer.data.tokenization import read_tokenizer
 from transformer.model.encoder import Encoder
 from transformer.model.hugging_face import read_architecture, read_parameters
@@ -25,7 +25,8 @@ LONGEST = 512
 
 
 def open_model(name: str, report: Callable[[str], None]) -> tuple[Embedder, float]:
-    """The embedder of a model, and the temperature of its cosines: that of its contrastive training, or of such a training's default.
+    """The embedder of a model, and the temperature of its cosines: that of its contrastive training, which exported weights tell too, or
+    such a training's default.
 
     Args:
         name: a run directory; a directory in the Hugging Face layout; a config file, for the weights of its `model.initialize_from`; or,
@@ -35,7 +36,6 @@ def open_model(name: str, report: Callable[[str], None]) -> tuple[Embedder, floa
       UsageError: there is no such model, or it cannot be read.
     """
     path = Path(name).expanduser()
-    temperature = schema.Contrastive().temperature
     if path.is_file():
         config = load_config(path)
         weights = config.model.initialize_from if isinstance(config.model, schema.Transformer) else None
@@ -45,12 +45,12 @@ def open_model(name: str, report: Callable[[str], None]) -> tuple[Embedder, floa
             )
         if isinstance(weights, schema.RunWeights):
             return _open_run(locate_weights(weights, report))
-        return embed_weights(weights, config.data.maximum_length, config.batching, report), temperature
+        return _open_weights(weights, config.data.maximum_length, config.batching, report)
     if (path / "config.json").is_file():
-        return embed_weights(schema.DirectoryWeights(path=str(path)), LONGEST, schema.Batching(), report), temperature
+        return _open_weights(schema.DirectoryWeights(path=str(path)), LONGEST, schema.Batching(), report)
     if path.exists() or not _may_be_on_the_hub(name):
         return _open_run(path)
-    return embed_weights(schema.HubWeights(name=name), LONGEST, schema.Batching(), report), temperature
+    return _open_weights(schema.HubWeights(name=name), LONGEST, schema.Batching(), report)
 
 
 def _open_run(directory: Path) -> tuple[Embedder, float]:
@@ -73,18 +73,21 @@ def embed_run(run: Run) -> Embedder:
     )
 
 
-def embed_weights(
+def _open_weights(
     source: schema.DirectoryWeights | schema.HubWeights | schema.PackageWeights,
     maximum_length: int,
     batching: schema.Batching,
     report: Callable[[str], None],
-) -> Embedder:
-    """The embedder of weights in the Hugging Face layout.
+) -> tuple[Embedder, float]:
+    """The embedder of weights in the Hugging Face layout, and their temperature.
 
     Texts are cut to `maximum_length` tokens, or to as many as the weights have positions for.
     """
     directory = locate_weights(source, report)
     config = read_config(directory)
+    temperature = config.get(SEARCH_TEMPERATURE, schema.Contrastive().temperature)
+    if not isinstance(temperature, float | int) or not temperature > 0:
+        raise UsageError(f"{directory / CONFIG}: {SEARCH_TEMPERATURE} should be a number above 0, not {temperature!r}; correct it")
     settings = schema.Transformer.model_validate(read_architecture(config))
     tokenizer = read_tokenizer(directory / "tokenizer.json")
     length = min(maximum_length, settings.maximum_positions or maximum_length)
@@ -98,7 +101,7 @@ def embed_weights(
     nnx.replace_by_pure_dict(parameters, found)
     batching = with_divisible_rows(batching)
     mesh = data_mesh(batching.row_multiple)
-    return EncoderEmbedder(
+    embedder = EncoderEmbedder(
         graph,
         replicate(parameters, mesh),
         tokenizer,
@@ -107,6 +110,7 @@ def embed_weights(
         maximum_length=length,
         mesh=mesh,
     )
+    return embedder, float(temperature)
 
 
 def _may_be_on_the_hub(name: str) -> bool:

@@ -14,7 +14,7 @@ from transformer.config.document import Document, Place
 from transformer.config.errors import UsageError
 from transformer.config.load import load_config
 from transformer.config.messages import explain
-from transformer.data.pretrained import locate_weights, read_config, read_safetensors
+from transformer.data.pretrained import CONFIG, locate_weights, read_config, read_safetensors
 from transformer.model.hugging_face import read_architecture, read_parameters
 from transformer.model.low_rank import merge_low_rank
 from transformer.model.parameter_paths import flat, layers_apart, nested
@@ -40,7 +40,7 @@ def complete_config(config: schema.Config, report: Callable[[str], None] = lambd
     if not isinstance(model, schema.Transformer) or model.initialize_from is None:
         return config
     directory = locate_weights(model.initialize_from, report)
-    theirs = _architecture(model.initialize_from, directory)
+    theirs = _architecture(model.initialize_from, directory, report)
     asked = {name: getattr(model, name) for name in model.model_fields_set}
     for name in ARCHITECTURE:
         if name in asked and name in theirs and asked[name] != theirs[name]:
@@ -65,9 +65,36 @@ def complete_config(config: schema.Config, report: Callable[[str], None] = lambd
     return config.model_copy(update={"model": complete, "tokenizer": schema.PretrainedTokenizer()})
 
 
-def _architecture(source: schema.Weights, directory: Path) -> dict[str, Any]:
+def complete_as_stored(config: schema.Config, stored: schema.Config) -> schema.Config:
+    """The config of a run that has begun and whose start weights are gone, with what `complete_config` made explicit then.
+
+    What else differs from the stored config stays as it is, to be told by `check_directory`.
+    """
+    model = config.model
+    if not isinstance(model, schema.Transformer) or model.initialize_from is None or not isinstance(stored.model, schema.Transformer):
+        return config
+    explicit = {name: getattr(stored.model, name) for name in (*ARCHITECTURE, *DEFAULTS) if name not in model.model_fields_set}
+    tokenizer = config.tokenizer if "tokenizer" in config.model_fields_set else stored.tokenizer
+    return config.model_copy(update={"model": model.model_copy(update=explicit), "tokenizer": tokenizer})
+
+
+def without_start_weights(config: schema.Config) -> schema.Config:
+    """A complete config of the same model, whose first parameters are drawn."""
+    if not isinstance(config.model, schema.Transformer):
+        return config
+    return config.model_copy(update={"model": config.model.model_copy(update={"initialize_from": None})})
+
+
+def _architecture(source: schema.Weights, directory: Path, report: Callable[[str], None]) -> dict[str, Any]:
     if not isinstance(source, schema.RunWeights):
-        return read_architecture(read_config(directory))
+        config = read_config(directory)
+        values = read_architecture(config)
+        if config.get("auto_map"):
+            report(
+                f"{directory / CONFIG} names code of its own (auto_map), which is never run; the weights are read as a plain "
+                f"{config['model_type']}"
+            )
+        return values
     trained = load_config(directory / "config.yaml")
     if not isinstance(trained.model, schema.Transformer):
         raise UsageError(
@@ -84,7 +111,8 @@ def initialize(config: schema.Config, parameters: Parameters, report: Callable[[
     """First parameters with the weights of `model.initialize_from` in place of those that were drawn; the others stay.
 
     From a run come those of the encoder and, where the objective is the same, those of what stands on it too, as far as they fit. The
-    members of an ensemble begin with the same weights, but for what was drawn.
+    members of an ensemble begin with the same weights, but for what was drawn. `report` is told where that is a language model's head, or
+    a classifier's hidden layer.
 
     Args:
       config: a complete one (see `complete_config`).
@@ -105,6 +133,11 @@ def initialize(config: schema.Config, parameters: Parameters, report: Callable[[
     if isinstance(config.objective, schema.Classification):
         # A classifier's last layer belongs to its labels.
         found.pop("head", None)
+        part, what = "hidden", "hidden layer that fits this classifier"
+    else:
+        part, what = "head", "head that predicts tokens"
+    if part in members[0] and part not in found:
+        report(f"{directory} has no {what}; it is learned anew")
     begun = {number: _over(member, found, directory) for number, member in members.items()}
     nnx.replace_by_pure_dict(parameters, {"members": begun} if "members" in drawn else begun[0])
     return parameters

@@ -13,17 +13,18 @@ import jax
 import numpy as np
 
 from transformer.config import schema
-from transformer.config.errors import RunError
+from transformer.config.errors import RunError, UsageError
+from transformer.config.load import load_config
 from transformer.data.sources import SPLITS
 from transformer.host import write_whole
 from transformer.training.checkpoints import Checkpoints, Progress, load_parameters
 from transformer.training.devices import peak_memory
 from transformer.training.experiment import Experiment, Stopwatch, build_experiment
-from transformer.training.initialization import complete_config
+from transformer.training.initialization import complete_as_stored, complete_config, without_start_weights
 from transformer.training.logging import Logger, import_wandb
 from transformer.training.models import count_parameters
 from transformer.training.objective import DeviceBatch, Evaluator, Score, Scores
-from transformer.training.run_directory import Resume, check_directory, read_stored, run_directory, with_own_tokenizer
+from transformer.training.run_directory import Resume, check_directory, has_begun, read_stored, run_directory, with_own_tokenizer
 from transformer.training.step import StepMetrics, TrainState
 
 
@@ -104,7 +105,13 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
       UsageError: the config, the data or the directory do not fit; nothing was written.
       RunError: the loss is not finite, or the disk is full; the last good checkpoint is kept.
     """
-    config = complete_config(config, _say)
+    begun = has_begun(directory)
+    try:
+        config = complete_config(config, _say)
+    except UsageError:
+        if not begun:  # otherwise the weights that it started from may be gone
+            raise
+        config = complete_as_stored(config, load_config(directory / "config.yaml"))
     check_directory(directory, config, resume)
     summary_file = directory / "summary.json"
     if summary_file.exists():
@@ -115,7 +122,8 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
         import_wandb()  # where it is missing, that is told before anything is written
     stopwatch = Stopwatch()
     with stopwatch.measure("data"):
-        experiment = build_experiment(with_own_tokenizer(directory, config), _say)
+        own = with_own_tokenizer(directory, config)
+        experiment = build_experiment(without_start_weights(own) if begun else own, _say)
     evaluator = experiment.evaluator(score)
     state = experiment.initial()
     parameters = count_parameters(state.parameters)

@@ -49,6 +49,12 @@ def check_directory(directory: Path, config: schema.Config, resume: Resume) -> N
         )
 
 
+def has_begun(directory: Path) -> bool:
+    """Whether a training can go on from what lies in its run directory, without the weights that it started from."""
+    stored = all((directory / name).exists() for name in ("config.yaml", "tokenizer.json"))
+    return stored and any(path.name.isdecimal() for path in (directory / "checkpoints").glob("*"))
+
+
 @contextlib.contextmanager
 def run_directory(directory: Path, config: schema.Config, dataset: Dataset) -> Iterator[list[str]]:
     """Write what is known before training into a directory that no other process trains in until this context is left.

@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 import yaml
@@ -142,18 +143,66 @@ def test_what_a_file_lacks_or_has_otherwise_is_named():
         read_parameters(values, tensors, parameters(config("bert"), "classification", vocabulary=30))
     with pytest.raises(UsageError, match=r"type bert have no encoder\.final_norm\.bias"):
         read_parameters(values, tensors, parameters(config("bert", norm_position="pre", embedding_norm=True), "classification"))
-    quantized = tensors | {"bert.encoder.layer.1.output.dense.weight": np.zeros((8, 24), np.int8)}
-    with pytest.raises(UsageError, match=r"layer\.1\.output\.dense\.weight as int8: they are quantized"):
-        read_parameters(values, quantized, state)
     with pytest.raises(UsageError, match="tie_word_embeddings"):
         read_parameters(values | {"tie_word_embeddings": False}, tensors, parameters(config("bert"), "masked_language_model"))
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "shape", "named"),
+    [
+        ("modernbert", "model.layers.1.attn.Wqkv.weight", (25, 8), r"layers\.1\.attn\.Wqkv\.weight \(25, 8\) .*1\.attention\.query"),
+        ("modernbert", "model.layers.0.mlp.Wi.weight", (31, 8), r"layers\.0\.mlp\.Wi\.weight \(31, 8\) .*0\.feed_forward\.gate"),
+        ("roberta", "roberta.embeddings.token_type_embeddings.weight", (1, 16), r"token_type_embeddings\.weight \(1, 16\) .*positions"),
+        ("roberta", "roberta.embeddings.token_type_embeddings.weight", (1, 1), r"token_type_embeddings\.weight \(1, 1\) .*positions"),
+        ("roberta", "roberta.embeddings.token_type_embeddings.weight", (0, 8), r"token_type_embeddings\.weight \(0, 8\) .*positions"),
+        ("bert", "bert.embeddings.word_embeddings.weight", (), r"word_embeddings\.weight \(\) .*encoder\.embedding\.tokens"),
+    ],
+)
+def test_tensors_of_impossible_shapes_are_named(name, tensor, shape, named):
+    values, tensors, state = write(name)
+    with pytest.raises(UsageError, match=f"{named}.*check that config.json, the tokenizer and the weights are of the same model"):
+        read_parameters(values, tensors | {tensor: np.ones(shape, np.float32)}, state)
+
+
+@pytest.mark.parametrize("kind", [np.int8, bool, np.uint8, ml_dtypes.float8_e4m3fn, np.complex64])
+def test_types_that_are_no_plain_floats_are_named(kind):
+    values, tensors, state = write("bert")
+    name = "bert.encoder.layer.1.output.dense.weight"
+    with pytest.raises(UsageError, match=rf"{name} as {np.dtype(kind).name}: they are quantized; take those in float32"):
+        read_parameters(values, tensors | {name: np.zeros((8, 24), kind)}, state)
+
+
+@EVERY
+def test_a_language_models_head_is_whole_or_not_there(name):
+    """A classifier of ModernBERT's has the greater part of it for another purpose."""
+    values, tensors, state = write(name, "masked_language_model")
+    head = {"bert": "cls.predictions.", "roberta": "lm_head.", "distilbert": "vocab_", "modernbert": "decoder."}[name]
+    own = sorted(tensor for tensor in tensors if tensor.startswith(head))
+    assert read_parameters(values, {each: tensor for each, tensor in tensors.items() if each not in own}, state).keys() == {"encoder"}
+    for one in own:
+        with pytest.raises(UsageError, match=rf"{one} of the weights makes head\."):
+            read_parameters(values, tensors | {one: np.ones((3, 3), np.float32)}, state)
+    for one in own[len(own) == 1 :]:
+        with pytest.raises(UsageError, match=f"no tensor {one}"):
+            read_parameters(values, {each: tensor for each, tensor in tensors.items() if each != one}, state)
+
+
+@EVERY
+def test_a_classifier_is_no_language_model(name):
+    values, tensors, _ = write(name)
+    assert read_parameters(values, tensors, parameters(config(name), "masked_language_model")).keys() == {"encoder"}
 
 
 @pytest.mark.parametrize(
     ("name", "changes", "named"),
     [
         ("bert", {"model_type": "t5"}, r"model_type = 't5'.*bert, roberta, distilbert, modernbert"),
-        ("bert", {"model_type": None}, r"model_type = None.*bert, roberta"),
+        (
+            "bert",
+            {"model_type": None},
+            r"model_type = None.*bert, roberta.*if it is a BERT, write \"model_type\": \"bert\" into config\.json",
+        ),
+        ("bert", {"quantization_config": {"bits": 4}}, "quantization_config: the weights are quantized; take those in float32"),
         ("bert", {"hidden_act": "swish"}, r"hidden_act = 'swish'.*'gelu'"),
         ("bert", {"position_embedding_type": "relative_key"}, r"position_embedding_type = 'relative_key'.*'absolute'"),
         ("bert", {"is_decoder": True}, "is_decoder = True"),
@@ -163,7 +212,11 @@ def test_what_a_file_lacks_or_has_otherwise_is_named():
         ("bert", {"hidden_size": "8"}, r"hidden_size = '8', which should be a whole number"),
         ("bert", {"num_hidden_layers": -1}, r"num_hidden_layers = -1, which should be a whole number above 0"),
         ("bert", {"num_attention_heads": 3}, r"config\.json: width 8 is not divisible by heads 3"),
-        ("bert", {"hidden_dropout_prob": 1.5}, r"config\.json: dropout should be below 1"),
+        ("bert", {"hidden_dropout_prob": 1.5}, r"config\.json, hidden_dropout_prob: dropout should be below 1"),
+        ("bert", {"type_vocab_size": "2"}, r"config\.json, type_vocab_size: token_types should be a whole number, not '2'"),
+        ("roberta", {"layer_norm_eps": "1e-12"}, r"config\.json, layer_norm_eps: norm_epsilon should be a number, not '1e-12'"),
+        ("distilbert", {"dropout": None}, r"config\.json, dropout: dropout should be a number, not null"),
+        ("modernbert", {"norm_eps": 0}, r"config\.json, norm_eps: norm_epsilon should be above 0.0, not 0"),
         ("modernbert", {"norm_bias": True}, "norm_bias = True"),
         ("modernbert", {"intermediate_size": 20}, "multiples of 8"),
         ("modernbert", {"layer_types": ["sliding_attention"] * 3}, "layer_types"),

@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,12 +7,12 @@ import pytest
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import processors
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from transformer.config import schema
 from transformer.config.errors import UsageError
 from transformer.data.dataset import load_dataset
-from transformer.data.tokenization import SpecialTokens, Split
+from transformer.data.tokenization import SpecialTokens, Split, encode_texts, special_tokens
 from transformer.evaluation.metrics import scores
 from transformer.model.encoder import Encoder
 from transformer.model.sentence_embedder import SentenceEmbedder, unit
@@ -18,7 +20,13 @@ from transformer.training.devices import data_mesh
 from transformer.training.experiment import build_experiment
 from transformer.training.loop import train
 from transformer.training.objectives import contrastive
-from transformer.training.objectives.contrastive import ContrastiveEvaluator, ContrastiveObjective, contrastive_loss
+from transformer.training.objectives.contrastive import (
+    ContrastiveEvaluator,
+    ContrastiveObjective,
+    contrastive_loss,
+    rows_with_a_text_in_common,
+    tokens_between,
+)
 
 
 def vectors(seed, rows, width=4):
@@ -88,7 +96,7 @@ def test_a_batch_without_positives_and_rows_that_fill_it_have_finite_loss_and_gr
         "labels": jnp.array([0, 1, 0]),
         "weights": jnp.array([1.0, 1.0, 0.0]),
     }
-    objective = ContrastiveObjective(schema.Contrastive())
+    objective = ContrastiveObjective(schema.Contrastive(), between=0)
 
     def loss(parameters):
         return objective.loss(nnx.merge(graph, parameters), batch, jax.random.key(0))
@@ -137,6 +145,61 @@ def test_what_would_train_something_else_than_it_says_is_refused(pairs_config, t
         build_experiment(bare, print)
 
 
+def test_rows_that_share_a_text_are_no_negatives_of_each_other(embedder):
+    """Four questions, of which two have the same answer, and two answers to one question: only the others are told apart."""
+    rows = [([2, 6, 3], [8, 9, 3]), ([2, 7, 3], [8, 9, 3]), ([2, 7, 7, 3], [10, 3]), ([2, 7, 7, 3], [11, 9, 3]), ([], [])]
+    tokens, types = pad([[*a, *b] for a, b in rows], 8), pad([[0] * len(a) + [1] * len(b) for a, b in rows], 8)
+    common = np.asarray(rows_with_a_text_in_common(tokens, (tokens != 0).astype(jnp.int32), types))[:4, :4]
+    assert set(zip(*np.nonzero(common), strict=True)) == {(row, row) for row in range(4)} | {(0, 1), (1, 0), (2, 3), (3, 2)}
+    segments = (tokens != 0).astype(jnp.int32)
+    batch = {
+        "tokens": tokens,
+        "types": types,
+        "segments": segments,
+        "positions": jnp.tile(jnp.arange(8), (5, 1)) * segments,
+        "labels": jnp.zeros(5, jnp.int32),
+        "weights": jnp.array([1.0, 1.0, 1.0, 1.0, 0.0]),
+    }
+    first, second = (np.asarray(x) for x in embedder.pairs(tokens, segments, batch["positions"], types))
+    loss, weight = ContrastiveObjective(schema.Contrastive(temperature=0.5), between=0).loss(embedder, batch, jax.random.key(0))
+    allowed = ~common | np.eye(4, dtype=bool)
+    scores = np.where(allowed, first[:4] @ second[:4].T / 0.5, -np.inf)
+    expected = sum(np.log(np.exp(scores).sum(axis=axis)) - scores.diagonal() for axis in (0, 1)) / 2
+    assert (loss, weight) == (pytest.approx(expected.sum(), rel=1e-5), 4.0)
+
+
+def test_a_second_text_that_another_pair_has_too_is_right_for_both():
+    """Both firsts are nearest to the vector of the answer they share, and that of the third pair to its own."""
+    measure, parameters = evaluator(Table(at(0, 10, 100, 5, 110)))
+    found = measure(parameters, split_of([[0, 3], [1, 3], [2, 4]], [0, 0, 0], [1, 1, 1]))
+    assert found["accuracy"] == 1.0
+    cosines = np.cos(np.radians(np.subtract.outer([0, 10, 100], [5, 5, 110]))) / 0.5
+    cosines[0, 1] = cosines[1, 0] = -np.inf
+    there, back = (np.mean(np.log(np.exp(cosines).sum(axis=axis)) - cosines.diagonal()) for axis in (1, 0))
+    assert found["loss"] == pytest.approx((there + back) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize(("pair", "between"), [("<s> $A </s> $B:1 </s>:1", 0), ("<s> $A </s> </s> $B </s>", 1)])
+def test_what_stands_between_two_texts_belongs_to_neither(embedder, pair, between):
+    """RoBERTa writes a second </s>, BERT none."""
+    tokenizer = Tokenizer(models.WordLevel({"<pad>": 0, "<unk>": 1, "<s>": 2, "</s>": 3, "<mask>": 4, "a": 5, "b": 6, "c": 7}, "<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens(["<pad>", "<unk>", "<s>", "</s>", "<mask>"])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair=pair, special_tokens=[("<s>", 2), ("</s>", 3)])
+    assert tokens_between(tokenizer, special_tokens(tokenizer)) == between
+    texts = [("a c", "b"), ("c", "a b c"), ("b b b", "a")]
+    split = encode_texts(tokenizer, texts, 12)
+    rows = pad([split.tokens[begin:end] for begin, end in itertools.pairwise(split.offsets)], 12)
+    columns, there = jnp.arange(12), (jnp.arange(12) < split.lengths[:, None]).astype(jnp.int32)
+    types = (columns >= split.pair_starts[:, None]) * there
+    together = embedder.pairs(rows, there, columns * there, types, between=between)
+    for place in (0, 1):
+        alone = encode_texts(tokenizer, [text[place] for text in texts], 12)
+        rows = pad([alone.tokens[begin:end] for begin, end in itertools.pairwise(alone.offsets)], 12)
+        there = (columns < alone.lengths[:, None]).astype(jnp.int32)
+        np.testing.assert_allclose(together[place], embedder(rows, there, columns * there), atol=1e-5)
+
+
 class Table(nnx.Module):
     """The vector of a text is that of its first token; of a pair's second text, that of its last."""
 
@@ -146,7 +209,7 @@ class Table(nnx.Module):
     def __call__(self, tokens, segments, positions):
         return self.vectors[tokens[:, 0]]
 
-    def pairs(self, tokens, segments, positions, types):
+    def pairs(self, tokens, segments, positions, types, between):
         last = jnp.take_along_axis(tokens, jnp.sum(segments, axis=1, keepdims=True) - 1, axis=1)[:, 0]
         return self.vectors[tokens[:, 0]], self.vectors[last]
 
@@ -155,7 +218,7 @@ def evaluator(model):
     """Two shapes of batch, so that texts are computed in another order than that of the split, and rows that fill a batch."""
     graph, parameters = nnx.split(model)
     special = SpecialTokens(padding=0, unknown=1, first=2, separator=3, mask=4)
-    return ContrastiveEvaluator(graph, special, ((8, 4), (8, 8)), data_mesh(8), 0.5), parameters
+    return ContrastiveEvaluator(graph, special, ((8, 4), (8, 8)), data_mesh(8), 0.5, between=0), parameters
 
 
 def at(*degrees):

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer.config import schema
+from transformer.config.errors import UsageError
 from transformer.data.dataset import load_dataset
+from transformer.data.tokenization import encode_texts, special_tokens, train_tokenizer
 from transformer.evaluation.metrics import scores
 from transformer.model.build import build_masked_language_model
 from transformer.training.loop import train
@@ -29,7 +31,7 @@ def test_in_each_row_the_share_of_eligible_tokens_is_chosen(rows, rate, seed):
     eligible = np.array(rows)
     selected, used = choose(eligible, np.ones_like(eligible), rate, jax.random.key(seed))
     for row, columns, chosen in zip(eligible, np.asarray(selected), np.asarray(used), strict=True):
-        assert chosen.sum() == np.round(np.float32(rate) * np.float32(row.sum()))
+        assert chosen.sum() == (max(np.round(np.float32(rate) * np.float32(row.sum())), 1) if row.any() else 0)
         assert row[columns[chosen]].all()
         assert len(set(columns.tolist())) == len(columns)
 
@@ -41,19 +43,45 @@ def test_words_are_chosen_whole_until_the_next_does_not_fit(lengths, rate, seed)
     starts = (np.diff(words, prepend=-1) != 0) | (words < 0)
     selected, used = choose((words >= 0)[None], starts[None], rate, jax.random.key(seed))
     chosen = np.asarray(selected)[np.asarray(used)]
-    budget = np.round(np.float32(rate) * np.float32(sum(lengths)))
+    budget = max(np.round(np.float32(rate) * np.float32(sum(lengths))), 1)
     assert len(chosen) <= budget
+    # Words that can never fit are cut into their tokens.
+    lengths = [part for length in lengths for part in ([1] * length if length > budget else [length])]
+    words[: sum(lengths)] = np.repeat(np.arange(len(lengths)), lengths)
     for word, length in enumerate(lengths):
         assert (words[chosen] == word).sum() in (0, length)
-    assert len(chosen) + max(length for word, length in enumerate(lengths) if word not in words[chosen]) > budget
+    left = [length for word, length in enumerate(lengths) if word not in words[chosen]]
+    assert not left or len(chosen) + max(left) > budget
 
 
-def test_every_token_is_as_likely_to_be_chosen_and_every_word():
+def test_every_token_is_as_likely_to_be_chosen():
     eligible = jnp.ones((4000, 12), bool)
     selected, used = choose(eligible, eligible, 0.25, jax.random.key(0))
     counts = np.bincount(np.asarray(selected)[np.asarray(used)], minlength=12)
     # Each count is binomial with 4000 draws of 1/4: four deviations and a half.
     assert np.abs(counts - 1000).max() < 4.5 * (4000 * 0.25 * 0.75) ** 0.5
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram", "byte", "character"])
+@pytest.mark.parametrize(
+    ("words", "between"), [("我喜欢学习语言你呢", ""), (["wheat", "“rose”", "oil"], "—"), (["wheat", "rose", "a"], " ")]
+)
+def test_whole_words_are_masked_at_the_rate_in_every_script(kind, words, between):
+    text = between.join(np.random.default_rng(0).choice(list(words), 400))
+    tokenizer = train_tokenizer(schema.TrainedTokenizer(kind=kind, vocabulary_size=270), [text[:30]] * 3)
+    masking = Masking(settings_of(masking_rate=0.15, whole_words=True), tokenizer, special_tokens(tokenizer))
+    tokens = encode_texts(tokenizer, [text], 128).tokens
+    rows = jnp.tile(tokens, (200, 1))
+    used = jax.jit(masking)(rows, jnp.ones_like(rows), jax.random.key(0))[3]
+    assert used.sum(axis=1).mean() / masking.ordinary[tokens].sum() == pytest.approx(0.15, abs=0.02)
+
+
+def test_no_special_token_is_masked_or_drawn():
+    tokenizer = train_tokenizer(schema.TrainedTokenizer(vocabulary_size=40), ["a wheat rose oil"])
+    tokenizer.add_special_tokens(["<|end|>"])
+    masking = Masking(settings_of(), tokenizer, special_tokens(tokenizer))
+    special = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<|end|>"}
+    assert {tokenizer.id_to_token(index) for index in np.flatnonzero(~masking.ordinary)} == special
 
 
 def test_four_fifths_become_mask_a_tenth_another_token_and_a_tenth_stay():
@@ -99,7 +127,7 @@ def first_batch(dataset, make_config):
 
 def test_the_mask_is_a_function_of_its_key_spares_special_tokens_and_tells_what_stood_there(dataset, make_config):
     batch = first_batch(dataset, make_config)
-    masking = Masking(settings_of(replacement="mask"), dataset)
+    masking = Masking(settings_of(replacement="mask"), dataset.tokenizer, dataset.special)
     gapped, selected, targets, weights = masking(batch["tokens"], batch["segments"], jax.random.key(1))
     again = masking(batch["tokens"], batch["segments"], jax.random.key(1))
     assert all((one == other).all() for one, other in zip((gapped, selected, targets, weights), again, strict=True))
@@ -114,7 +142,7 @@ def test_the_mask_is_a_function_of_its_key_spares_special_tokens_and_tells_what_
 
 def test_pieces_of_a_word_are_masked_together(dataset, make_config):
     batch = first_batch(dataset, make_config)
-    gapped, _, _, _ = Masking(settings_of(whole_words=True, replacement="mask"), dataset)(
+    gapped, _, _, _ = Masking(settings_of(whole_words=True, replacement="mask"), dataset.tokenizer, dataset.special)(
         batch["tokens"], batch["segments"], jax.random.key(3)
     )
     together = broken = 0
@@ -189,6 +217,15 @@ def test_packed_texts_are_predicted_as_if_each_were_alone(dataset, make_config):
     for segment in range(1, segments.max() + 1):
         there = segments == segment
         np.testing.assert_allclose(logits[segment - 1, : there.sum()], packed[row, there], atol=1e-4)
+
+
+def test_texts_of_which_nothing_can_be_masked_are_no_perfect_result(make_config, tmp_path):
+    (tmp_path / "known.txt").write_text("\n".join(["a wheat rose oil"] * 20))
+    (tmp_path / "unknown.txt").write_text("未知\n")
+    source = {"train": [{"path": str(tmp_path / "known.txt")}], "test": [{"path": str(tmp_path / "unknown.txt")}]}
+    config = make_config(data={"source": source, "label": None}, objective={"kind": "masked_language_model"}, training={"maximum_steps": 1})
+    with pytest.raises(UsageError, match="none of the 1 texts measured has a token that could be masked"):
+        train(config, tmp_path / "run", score=scores)
 
 
 def test_the_mean_weight_is_the_mean_of_the_weights(dataset, make_config):

@@ -31,6 +31,14 @@ POST_NORM: dict[str, list[Any]] = {
 """Settings that BERT, RoBERTa and DistilBERT have in common, the one to recommend first."""
 
 
+OPTIONAL: dict[str, tuple[str, float]] = {
+    "norm_epsilon": ("layer_norm_eps", 1e-12),
+    "dropout": ("hidden_dropout_prob", 0.1),
+    "attention_dropout": ("attention_probs_dropout_prob", 0.1),
+}
+"""Settings of BERT and RoBERTa that config.json may leave out (see `Layout.optional`)."""
+
+
 def read_architecture(config: dict[str, Any]) -> dict[str, Any]:
     """Values for `schema.Transformer`; the pooler is the classifier's hidden layer."""
     require(
@@ -51,14 +59,10 @@ def read_architecture(config: dict[str, Any]) -> dict[str, Any]:
         "activation": ACTIVATIONS[config.get("hidden_act", "gelu")],
         "norm_position": "post",
         "norm": "layer",
-        "norm_epsilon": config.get("layer_norm_eps", 1e-12),
         "embedding_norm": True,
         "positions": "learned",
         "maximum_positions": setting(config, "max_position_embeddings"),
-        "token_types": config.get("type_vocab_size", 2),
         "bias": True,
-        "dropout": config.get("hidden_dropout_prob", 0.1),
-        "attention_dropout": config.get("attention_probs_dropout_prob", 0.1),
         "pooling": ["first"],
         "head": "tanh",
     }
@@ -126,6 +130,7 @@ BERT = Layout(
     classes={"classification": "BertForSequenceClassification", "masked_language_model": "BertForMaskedLM", "encoder": "BertModel"},
     read_architecture=read_architecture,
     write_architecture=write_architecture,
+    optional=OPTIONAL | {"token_types": ("type_vocab_size", 2)},
     obstacles=obstacles,
     encoder=encoder,
     hidden=linear("hidden.dense", "bert.pooler.dense"),

@@ -39,8 +39,6 @@ def read_architecture(config: dict[str, Any]) -> dict[str, Any]:
         "maximum_positions": setting(config, "max_position_embeddings"),
         "token_types": 0,
         "bias": True,
-        "dropout": config.get("dropout", 0.1),
-        "attention_dropout": config.get("attention_dropout", 0.1),
         "pooling": ["first"],
         "head": "relu",
     }
@@ -99,6 +97,7 @@ DISTILBERT = Layout(
     },
     read_architecture=read_architecture,
     write_architecture=write_architecture,
+    optional={"dropout": ("dropout", 0.1), "attention_dropout": ("attention_dropout", 0.1)},
     obstacles=obstacles,
     encoder=encoder,
     hidden=linear("hidden.dense", "pre_classifier"),

@@ -76,9 +76,11 @@ class Layout:
     classes: dict[Kind, str]
     """The library's classes."""
     read_architecture: Callable[[dict[str, Any]], dict[str, Any]]
-    """From config.json to values for `schema.Transformer`; raises UsageError for what has no place there."""
+    """From config.json to values for `schema.Transformer`, but for the optional ones; raises UsageError for what has no place there."""
     write_architecture: Callable[[schema.Transformer, dict[str, Any]], dict[str, Any]]
     """The other way, for a model without obstacles; the second argument has what every architecture's config.json has."""
+    optional: dict[str, tuple[str, float]]
+    """Settings of ours that config.json may leave out: their name there, and what they are then."""
     obstacles: Callable[[schema.Transformer, Kind, int], list[str]]
     """Overrides (`model.head=tanh`) without which a model of that kind, with so many token types, has no place in this layout."""
     encoder: Callable[[dict[str, Any]], list[Correspondence]]

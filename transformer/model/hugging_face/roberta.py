@@ -38,6 +38,8 @@ def encoder(config: dict[str, Any]) -> list[Correspondence]:
     unused = _first_position(config)
 
     def read(positions: np.ndarray, types: np.ndarray) -> list[np.ndarray]:
+        if types.shape[1:] != positions.shape[1:]:  # which may be such that they can be added nevertheless
+            raise ValueError
         return [positions[unused:] + types[0]]
 
     def write(positions: np.ndarray) -> list[np.ndarray]:
@@ -69,6 +71,7 @@ ROBERTA = Layout(
     },
     read_architecture=read_architecture,
     write_architecture=write_architecture,
+    optional=bert.OPTIONAL,
     obstacles=obstacles,
     encoder=encoder,
     hidden=linear("hidden.dense", "classifier.dense"),

@@ -5,7 +5,7 @@ from transformer.config.errors import UsageError
 from transformer.data.dataset import Dataset
 from transformer.training.objective import Objective
 from transformer.training.objectives.classification import ClassificationObjective
-from transformer.training.objectives.contrastive import ContrastiveObjective
+from transformer.training.objectives.contrastive import ContrastiveObjective, tokens_between
 from transformer.training.objectives.masked_language_model import MaskedLanguageModelObjective
 
 
@@ -17,10 +17,10 @@ def build_objective(settings: schema.Objective, dataset: Dataset) -> Objective:
         case schema.MaskedLanguageModel():
             return MaskedLanguageModelObjective(settings, dataset)
         case schema.Contrastive():
-            begins = dataset.tokenizer.encode("a").ids[:1] == [dataset.special.first]
-            if dataset.train.pair_starts is not None and not begins:
+            between = tokens_between(dataset.tokenizer, dataset.special)
+            if dataset.train.pair_starts is not None and between is None:
                 raise UsageError(
-                    "objective.kind=contrastive on pairs needs a tokenizer that begins every text with its first token; train one, with "
-                    "tokenizer.kind=wordpiece"
+                    "objective.kind=contrastive on pairs needs a tokenizer that begins every text with its first token, and writes a pair "
+                    "as the one text and then the other; train one, with tokenizer.kind=wordpiece"
                 )
-            return ContrastiveObjective(settings)
+            return ContrastiveObjective(settings, between or 0)

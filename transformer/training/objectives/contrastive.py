@@ -1,5 +1,6 @@
 """Bring texts that belong together near each other: an encoder to search with."""
 
+import itertools
 from collections.abc import Collection
 from typing import Any
 
@@ -8,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
+from tokenizers import Tokenizer
 
 from transformer.config import schema
 from transformer.data.batching import Shapes
@@ -48,11 +50,13 @@ class ContrastiveObjective(Objective):
     """Of single texts, those with the same label belong together; of pairs, the two of a row.
 
     A text without another of its label in the batch has no loss and does not count in the mean that is logged; in the gradient, which is
-    divided by the examples of an average batch, it counts as a zero.
+    divided by the examples of an average batch, it counts as a zero. Two rows with the same first or the same second text are no negatives
+    of each other.
     """
 
-    def __init__(self, settings: schema.Contrastive) -> None:
-        self._temperature = settings.temperature
+    def __init__(self, settings: schema.Contrastive, between: int) -> None:
+        """Take the settings, and what `tokens_between` says of pairs."""
+        self._temperature, self._between = settings.temperature, between
 
     def loss(self, model: nnx.Module, batch: DeviceBatch, key: Key[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """See `contrastive_loss`; candidates are the other texts of the batch."""
@@ -61,8 +65,8 @@ class ContrastiveObjective(Objective):
         rows = jnp.arange(real.shape[0])
         itself = rows[:, None] == rows
         if "types" in batch:
-            first, second = embedder.pairs(**model_inputs(batch), key=key)
-            allowed = jnp.broadcast_to(real, itself.shape)
+            first, second = embedder.pairs(**model_inputs(batch), between=self._between, key=key)
+            allowed = real & (itself | ~rows_with_a_text_in_common(batch["tokens"], batch["segments"], batch["types"]))
             there = contrastive_loss(first, second, itself, allowed, self._temperature)
             back = contrastive_loss(second, first, itself, allowed, self._temperature)
             losses, known = (there[0] + back[0]) / 2, there[1]
@@ -77,17 +81,25 @@ class ContrastiveObjective(Objective):
         self, config: schema.Config, dataset: Dataset, shapes: Shapes, graph: nnx.GraphDef[nnx.Module], mesh: Mesh, score: Score
     ) -> "ContrastiveEvaluator":
         """Search a split with its own texts."""
-        return ContrastiveEvaluator(graph, dataset.special, shapes, mesh, self._temperature)
+        return ContrastiveEvaluator(graph, dataset.special, shapes, mesh, self._temperature, self._between)
 
 
 class ContrastiveEvaluator:
     """The loss over a whole split as if it were one batch, and how often the text found nearest is one that belongs there."""
 
-    def __init__(self, graph: nnx.GraphDef[nnx.Module], special: SpecialTokens, shapes: Shapes, mesh: Mesh, temperature: float) -> None:
+    def __init__(
+        self,
+        graph: nnx.GraphDef[nnx.Module],
+        special: SpecialTokens,
+        shapes: Shapes,
+        mesh: Mesh,
+        temperature: float,
+        between: int,
+    ) -> None:
         def embed(parameters: Parameters, batch: DeviceBatch) -> tuple[Float[Array, "rows width"], Float[Array, "rows width"]]:
             embedder: Any = nnx.merge(graph, parameters)
             if "types" in batch:
-                return embedder.pairs(**batch)
+                return embedder.pairs(**batch, between=between)
             vectors = embedder(**batch)
             return vectors, vectors
 
@@ -107,34 +119,76 @@ class ContrastiveEvaluator:
             nothing = np.zeros((len(split), width), np.float32)
             blocks = _blocks(len(split))
             for block in blocks[:1] + blocks[-1:]:  # all others are as large as the first
-                self._compare(nothing, nothing, split, block)
+                self._compare(nothing, nothing, _alike(split), block)
 
     def __call__(self, parameters: Parameters, split: Split) -> Scores:
         """`loss`, and `accuracy`: the share of texts whose nearest has their label (of pairs: is the other of the pair)."""
         anchors, candidates = self._predictor(parameters, split)
         losses, known, right = 0.0, 0, 0
+        alike = _alike(split)
         for block in _blocks(len(split)):
-            loss, known_here, right_here = self._compare(anchors, candidates, split, block)
+            loss, known_here, right_here = self._compare(anchors, candidates, alike, block)
             if split.pair_starts is not None:  # the second text finds the first as well, as in training
-                loss = (loss + self._compare(candidates, anchors, split, block)[0]) / 2
+                loss = (loss + self._compare(candidates, anchors, alike, block)[0]) / 2
             losses, known, right = losses + loss, known + known_here, right + right_here
         return {"loss": losses / max(known, 1), "accuracy": right / max(len(split), 1)}
 
     def _compare(
-        self, anchors: Float[np.ndarray, "texts width"], candidates: Float[np.ndarray, "texts width"], split: Split, block: slice
+        self,
+        anchors: Float[np.ndarray, "texts width"],
+        candidates: Float[np.ndarray, "texts width"],
+        alike: list[Int[np.ndarray, " texts"]],
+        block: slice,
     ) -> tuple[float, int, int]:
         """Of the texts in `block`: their summed loss, how many have a loss, and of how many the nearest belongs there."""
-        pairs = split.pair_starts is not None
         rows = np.arange(len(anchors))
         itself = rows[block, None] == rows
-        positive = itself if pairs else split.labels[block, None] == split.labels
-        allowed = np.ones_like(itself) if pairs else ~itself
+        same = np.any([numbers[block, None] == numbers for numbers in alike], axis=0)
+        positive, allowed = (same, ~itself) if len(alike) == 1 else (itself, itself | ~same)
         losses, known = contrastive_loss(
             jnp.asarray(anchors[block]), jnp.asarray(candidates), jnp.asarray(positive), jnp.asarray(allowed), self._temperature
         )
         nearest = np.where(allowed, anchors[block] @ candidates.T, -np.inf).argmax(axis=1)
         right = np.take_along_axis(positive, nearest[:, None], axis=1)
         return float(losses.sum()), int(known.sum()), int(np.count_nonzero(right))
+
+
+def rows_with_a_text_in_common(
+    tokens: Int[Array, "batch length"], segments: Int[Array, "batch length"], types: Int[Array, "batch length"]
+) -> Bool[Array, "batch batch"]:
+    """Which rows of pairs have the same first text, or the same second one."""
+    columns = jax.lax.broadcasted_iota(jnp.int32, tokens.shape, 1)
+    is_second, is_first = (segments != 0) & (types == 1), (segments != 0) & (types == 0)
+    # The second texts from the left.
+    shifted = jnp.minimum(columns + is_first.sum(axis=1, keepdims=True), tokens.shape[1] - 1)
+    there = columns < is_second.sum(axis=1, keepdims=True)
+    firsts = jnp.where(is_first, tokens, -1)
+    seconds = jnp.where(there, jnp.take_along_axis(tokens, shifted, axis=1), -1)
+    same_first, same_second = ((texts[:, None] == texts).all(axis=2) for texts in (firsts, seconds))
+    return same_first | same_second
+
+
+def _alike(split: Split) -> list[Int[np.ndarray, " texts"]]:
+    """The labels; of pairs, a number for each first text and one for each second: the same where the texts are the same."""
+    if split.pair_starts is None:
+        return [split.labels]
+    numbers: list[list[int]] = [[], []]
+    known: list[dict[bytes, int]] = [{}, {}]
+    for (begin, end), start in zip(itertools.pairwise(split.offsets), split.pair_starts, strict=True):
+        for place, text in enumerate((split.tokens[begin : begin + start], split.tokens[begin + start : end])):
+            numbers[place].append(known[place].setdefault(text.tobytes(), len(known[place])))
+    return [np.array(found) for found in numbers]
+
+
+def tokens_between(tokenizer: Tokenizer, special: SpecialTokens) -> int | None:
+    """How many more tokens a tokenizer writes between the two texts of a pair than end the first alone: 0 as BERT's, 1 as RoBERTa's.
+
+    None where a text does not begin with the first token, or a pair is not the one text and then the other.
+    """
+    first, second, pair = (tokenizer.encode(*texts).ids for texts in (("a",), ("b",), ("a", "b")))
+    between = len(pair) - len(first) - len(second) + 1
+    fits = first[:1] == second[:1] == [special.first] and pair[: len(first)] == first and pair[len(first) + between :] == second[1:]
+    return between if fits and between >= 0 else None
 
 
 def _blocks(texts: int) -> list[slice]:

@@ -11,8 +11,10 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
+from tokenizers import Tokenizer
 
 from transformer.config import schema
+from transformer.config.errors import UsageError
 from transformer.data.batching import Shapes, TrainingBatches
 from transformer.data.dataset import Dataset
 from transformer.data.packing import PackedBatches
@@ -50,21 +52,25 @@ def word_places(starts: Bool[Array, "batch length"]) -> tuple[Int[Array, "batch 
 def choose_tokens(
     eligible: Bool[Array, "batch length"], starts: Bool[Array, "batch length"], rate: float, key: Key[Array, ""]
 ) -> tuple[Int[Array, "batch masked"], Bool[Array, "batch masked"]]:
-    """In each row, the columns of round(rate x eligible) tokens drawn without replacement, and which of these places are used.
+    """In each row, the columns of round(rate x eligible) tokens drawn without replacement, one at least (as BERT's own code has it), and
+    which of these places are used.
 
     Words are drawn, one after the other, until the next does not fit into this number: of words of one token each, exactly so many; of
-    longer ones, a few tokens fewer.
+    longer ones, a few tokens fewer, and long words are a little rarer among them. A word longer than this number, as in text without
+    spaces, is drawn token by token.
 
     Args:
         eligible: what may be chosen; in a word all or nothing.
         starts: where a word starts.
     """
     length = eligible.shape[1]
+    count = eligible.sum(axis=1, keepdims=True)
+    budget = jnp.where(count > 0, jnp.maximum(jnp.round(rate * count), 1), 0)
     begin, end = word_places(starts)
+    begin, end = word_places(starts | (end - begin > budget))
     scores = jnp.take_along_axis(uniform(eligible.shape, key), begin, axis=1)
     # Of equal scores `top_k` takes the left one first, so that a word's tokens follow each other in their order.
     _, selected = jax.lax.top_k(jnp.where(eligible, scores, -1.0), math.ceil(rate * length))
-    budget = jnp.round(rate * eligible.sum(axis=1, keepdims=True))
     tokens_left = jnp.take_along_axis(end, selected, axis=1) - selected
     last = jax.lax.broadcasted_iota(jnp.int32, selected.shape, 1) + tokens_left
     return selected, last <= budget
@@ -89,13 +95,13 @@ def replace_tokens(
 class Masking:
     """Draws which tokens are to be predicted, and what stands for them."""
 
-    def __init__(self, settings: schema.MaskedLanguageModel, dataset: Dataset) -> None:
+    def __init__(self, settings: schema.MaskedLanguageModel, tokenizer: Tokenizer, special: SpecialTokens) -> None:
         """Read what the vocabulary tells of its tokens."""
-        self._settings, self._mask = settings, dataset.special.mask
-        size = dataset.tokenizer.get_vocab_size()
-        self.ordinary = ~np.isin(np.arange(size), special_indices(dataset.special))
+        self._settings, self._mask = settings, special.mask
+        size = tokenizer.get_vocab_size()
+        self.ordinary = ~np.isin(np.arange(size), special_indices(special, tokenizer))
         """[vocabulary] bool: tokens that are not special, which alone are masked, and of which random ones are drawn."""
-        self._continues = continuing_tokens(dataset.tokenizer) if settings.whole_words else np.zeros(size, bool)
+        self._continues = continuing_tokens(tokenizer) if settings.whole_words else np.zeros(size, bool)
 
     def __call__(
         self, tokens: Int[Array, "batch length"], segments: Int[Array, "batch length"], key: Key[Array, ""]
@@ -119,9 +125,10 @@ def _put(row: Int[Array, " length"], columns: Int[Array, " masked"], values: Int
     return row.at[columns].set(values)
 
 
-def special_indices(special: SpecialTokens) -> list[int]:
-    """Indices of all special tokens; what is unknown cannot be predicted either."""
-    return [special.padding, special.unknown, special.first, special.separator, special.mask]
+def special_indices(special: SpecialTokens, tokenizer: Tokenizer) -> list[int]:
+    """Indices of all special tokens, those without a use here included; what is unknown cannot be predicted either."""
+    others = [index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special]
+    return [special.padding, special.unknown, special.first, special.separator, special.mask, *others]
 
 
 class MaskedLanguageModelObjective(Objective):
@@ -129,7 +136,7 @@ class MaskedLanguageModelObjective(Objective):
 
     def __init__(self, settings: schema.MaskedLanguageModel, dataset: Dataset) -> None:
         self._settings = settings
-        self._masking = Masking(settings, dataset)
+        self._masking = Masking(settings, dataset.tokenizer, dataset.special)
         self._eligible = int(np.count_nonzero(self._masking.ordinary[dataset.train.tokens]))
 
     def batches(self, config: schema.Config, dataset: Dataset) -> TrainingBatches:
@@ -202,5 +209,10 @@ class MaskedLanguageModelEvaluator:
                 for index, batch in enumerate(batches.iterate(0, batches.steps_per_epoch))
             ]
         loss, right, masked = np.sum([np.asarray(figures, np.float64) for figures in dispatched], axis=0).tolist()
-        mean = loss / max(masked, 1.0)
-        return {"loss": mean, "perplexity": math.exp(min(mean, LARGEST_EXPONENT)), "accuracy": right / max(masked, 1.0)}
+        if not masked:
+            raise UsageError(
+                f"none of the {len(split)} texts measured has a token that could be masked: all of their tokens are special or unknown; "
+                "take other texts (data.source), or a tokenizer that knows their characters (tokenizer.kind=byte)"
+            )
+        mean = loss / masked
+        return {"loss": mean, "perplexity": math.exp(min(mean, LARGEST_EXPONENT)), "accuracy": right / masked}
