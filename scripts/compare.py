@@ -48,7 +48,7 @@ def main() -> None:
     from transformer.training.devices import set_up_jax
 
     set_up_jax()
-    console = Console(markup=False, highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)
     rivals = load_rivals(comparison, Path(arguments.config).parent)
     make_output_directory("--output", output)
     figures = run_comparison(comparison, rivals, output, _train, console.print)

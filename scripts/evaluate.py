@@ -44,7 +44,7 @@ def main() -> None:
     from transformer.training.devices import set_up_jax
 
     set_up_jax()
-    notes = Console(stderr=True, markup=False, highlight=False)
+    notes = Console(stderr=True, markup=False, emoji=False, highlight=False)
     prediction = average([predict_split(run, arguments.split, notes.print) for run in arguments.runs])
     result = {"split": arguments.split, **evaluate(prediction)}
     if arguments.baseline:
@@ -53,7 +53,8 @@ def main() -> None:
         figures = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_output_file("--output", arguments.output, figures)
     # A pipe has no width, and Rich would take 80 columns.
-    _print_tables(result, Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 140))
+    width = None if sys.stdout.isatty() else 140
+    _print_tables(result, Console(markup=False, emoji=False, highlight=False, width=width))
 
 
 def _print_tables(result: dict[str, Any], console: Console) -> None:

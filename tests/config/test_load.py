@@ -169,6 +169,7 @@ def test_the_last_override_holds(written: Write) -> None:
         ("data.text=[a", "override data.text=[a: not valid YAML"),
         ("data.source.train=[{path:", "; an override that holds spaces is put in quotes"),
         ("data.text.0=a", "override data.text.0=a: data.text should be a list, not a section"),
+        ("data.label=#tag", "what begins with # is a comment in YAML; put it in quotes of its own: data.label='\"#tag\"'"),
         ("model.layers.x=3", "model.layers should be a whole number, not a section"),
     ],
 )
@@ -258,6 +259,8 @@ def test_a_line_is_still_blamed_where_its_value_holds(written: Write) -> None:
         ("[a]: 2", ":11: a key should be text"),
         ("seed: 1: 2", ":11: not valid YAML"),
         ("seed: !!python/name:os.system x", ":11: not valid YAML"),
+        ("seed: !!bool maybe", ":11: 'maybe' does not fit its tag tag:yaml.org,2002:bool; leave the tag out"),
+        ("seed: !!timestamp foo", ":11: 'foo' does not fit its tag"),
         ("seed: &again [*again]", "nested without end"),
         ("seed: " + "9" * 5000, "not valid YAML"),
         ("<<: {seed: 1}", ":11: unknown key <<"),
@@ -324,7 +327,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=20) | st.sampled_from(
 )
 SHARE = st.floats(0, 0.99)
 POSITIVE = st.integers(1, 10**6)
-FILES = st.lists(st.builds(File, path=TEXT, label=st.none() | TEXT), min_size=1, max_size=3)
+FILES = st.lists(st.builds(File, path=TEXT, label=st.none() | TEXT.filter(str.strip)), min_size=1, max_size=3)
 SOURCES = st.one_of(
     st.builds(FilesSource, train=FILES, test=FILES, columns=st.none() | st.lists(TEXT, max_size=3), encoding=TEXT),
     st.builds(PackageSource, train=FILES, package=TEXT, version=TEXT, file=TEXT, sha256=st.just("0123456789abcdef" * 4)),
@@ -332,7 +335,7 @@ SOURCES = st.one_of(
 )
 CONFIGS = st.builds(
     Config,
-    name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._/-]*", fullmatch=True),
+    name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*", fullmatch=True),
     seed=st.integers(0, 2**32 - 1),
     data=st.builds(Data, source=SOURCES, text=st.lists(TEXT, min_size=1, max_size=2), label_threshold=st.none() | st.floats(-1e9, 1e9)),
     tokenizer=st.builds(TrainedTokenizer, vocabulary_size=st.integers(8, 10**6)) | st.builds(TokenizerFile, path=TEXT),

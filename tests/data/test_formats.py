@@ -196,10 +196,12 @@ def test_text_that_is_not_in_its_encoding_is_refused() -> None:
 
 
 def test_labels_are_names_and_a_threshold_makes_two() -> None:
-    assert [checked_label(value, None, "row") for value in ("a", 3, 3.0, True, None, "")] == ["a", "3", "3", "True", "", ""]
+    assert [checked_label(value, None, "row") for value in ("a", 3, 3.0, True, None, "", " ")] == ["a", "3", "3", "True", "", "", ""]
     assert [checked_label(value, 0.0, "row") for value in ("0.0", -1, "2.5", 1e-9)] == ["negative", "negative", "positive", "positive"]
     with pytest.raises(UsageError, match=r"row 7 has the label 2\.5.*data\.label_threshold"):
         checked_label(2.5, None, "row 7")
+    with pytest.raises(UsageError, match="which is no number"):
+        checked_label(10**400, 0.0, "row 7")
     for value in ("good", "nan"):
         with pytest.raises(UsageError, match=rf"row 7 has the label '{value}', which is no number"):
             checked_label(value, 0.0, "row 7")

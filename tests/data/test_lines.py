@@ -39,9 +39,15 @@ def answered(content, *, size=1 << 20, most=9, pairs=False):
 )
 def test_every_line_is_answered_once_however_reads_cut_the_stream(texts, size, most):
     calls, message = answered("".join(f"{text}\n" for text in texts).encode(), size=size, most=most)
-    assert [text for call in calls for text in call] == [text.removesuffix("\r") for text in texts]
+    expected = [text.removesuffix("\r") for text in texts]
+    expected[:1] = [text.removeprefix("\ufeff") for text in expected[:1]]
+    assert [text for call in calls for text in call] == expected
     assert all(1 <= len(call) <= most for call in calls)
     assert message is None
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_text():
+    assert answered(b"\xef\xbb\xbfone\n\xef\xbb\xbftwo\n") == ([["one", "\ufefftwo"]], None)
 
 
 def test_line_ends_are_no_part_of_a_text_and_the_last_needs_none():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from transformer.config import schema
 from transformer.config.comparison import Comparison
 from transformer.config.errors import UsageError
 from transformer.config.load import dump_config, load_config
@@ -105,6 +106,15 @@ def test_a_study_tests_once_at_the_end_and_repeats_no_training(directory, tmp_pa
         run_comparison(settings, changed, tmp_path, train, lambda _: None)
 
 
+def test_letters_that_stand_alone_are_words_where_there_are_no_others(tmp_path):
+    rows = [f"{'A C G' if row % 2 else 'T T A'},{row % 2}" for row in range(60)]
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]))
+    source = {"kind": "files", **{name: [{"path": str(tmp_path / f"{name}.csv")}] for name in ("train", "test")}}
+    config = schema.Config.model_validate({"name": "letters", "data": {"source": source, "maximum_length": 16}})
+    assert bag_of_words(config, load_dataset(config), print)[0]["test"]["accuracy"] == 1.0
+
+
 def test_rivals_that_would_not_be_equal_are_named(directory):
     rivals = {name: {"config": f"{name}.yaml", "family": "recurrence", "description": name} for name in ("rnn", "other")}
     for section, key, value in (("training", "epochs", 9), ("model", "width", 16)):
@@ -162,9 +172,22 @@ def test_a_rival_may_have_settings_of_its_own_but_no_advantage(directory):
     assert (rivals["transformer"].model.dropout, rivals["rnn"].model.dropout) == (0.3, 0.1)
     assert (rivals["transformer"].objective.token_masking, rivals["rnn"].objective.token_masking) == (0.0, 0.2)
     assert rivals["rnn"].batching.tokens == 2048 != rivals["transformer"].batching.tokens
+    for nothing, remedy in (("seed=9", "seeds:"), ("optimizer.learning_rate=1", "learning_rates:"), ("name=mine", "follows from")):
+        with pytest.raises(UsageError, match=rf"rivals\.rnn: {nothing} would be without effect; .*{remedy}"):
+            with_settings(nothing)
     for advantage in ("training.epochs=2", "objective.members=2", "data.maximum_length=12"):
         with pytest.raises(UsageError, match=rf"transformer and rnn differ in {advantage.partition('=')[0]}"):
             with_settings(advantage)
+
+
+def test_as_many_steps_of_other_batches_are_not_equal(directory):
+    rivals = {
+        name: {"config": f"{name}.yaml", "family": "recurrence", "description": name, "settings": own}
+        for name, own in (("transformer", []), ("rnn", ["batching.tokens=128"]))
+    }
+    assert load_rivals(comparison(rivals=rivals), directory)
+    with pytest.raises(UsageError, match=r"differ in batching\.tokens, so that training\.maximum_steps is not the same number of epochs"):
+        load_rivals(comparison(rivals=rivals, settings=["training.maximum_steps=5"]), directory)
 
 
 def test_the_configs_of_the_repository_are_fair(pytestconfig):

@@ -100,6 +100,14 @@ def test_dropout_is_active_exactly_when_a_key_is_given():
     assert (first != without).all()
 
 
+@pytest.mark.parametrize(("intra_attention", "width"), [(False, 8), (True, 0)])
+def test_columns_were_read_backward_where_one_direction_alone_made_them(intra_attention, width):
+    """Intra-attention mixes both directions in every column: the final state then is that of the last token."""
+    config = schema.Recurrent(width=8, hidden=8, bidirectional=True, intra_attention=intra_attention)
+    model = build_classifier(config, vocabulary_size=40, classes=5, maximum_length=12, pairs=False, key=jax.random.key(0))
+    assert model.encoder.reverse_width == width
+
+
 def test_the_config_chooses_the_encoder():
     assert isinstance(classifier().encoder, Encoder)
     model = build_classifier(

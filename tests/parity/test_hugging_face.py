@@ -5,6 +5,8 @@ tests/parity`.
 """
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -15,6 +17,7 @@ from flax import nnx
 from safetensors.numpy import save_file
 
 from transformer.config import schema
+from transformer.config.errors import UsageError
 from transformer.config.load import load_config
 from transformer.data.cache import cache_directory
 from transformer.data.pretrained import locate_weights, read_safetensors
@@ -31,6 +34,7 @@ SIZES = {"vocab_size": VOCABULARY, "num_labels": CLASSES, "pad_token_id": PADDIN
 CONFIGS = {
     "bert": {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48, "max_position_embeddings": 40},
     "bert_relu": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48, "hidden_act": "relu"},
+    "bert_one_type": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48, "type_vocab_size": 1},
     "roberta": {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48, "type_vocab_size": 1},
     "distilbert": {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 40},
     "modernbert": {
@@ -61,7 +65,8 @@ def batch():
 def their_inputs(model):
     tokens, segments, _, types = batch()
     inputs = {"input_ids": torch.tensor(tokens).long(), "attention_mask": torch.tensor(segments).long()}
-    return inputs | ({"token_type_ids": torch.tensor(types).long()} if model.config.model_type == "bert" else {})
+    with_types = model.config.model_type == "bert" and model.config.type_vocab_size > 1
+    return inputs | ({"token_type_ids": torch.tensor(types).long()} if with_types else {})
 
 
 def theirs(name, automatic):
@@ -241,6 +246,25 @@ def test_a_model_from_scratch_without_token_types_is_written_as_a_bert(tmp_path)
     expected = np.asarray(compute(ours, tokens, segments, positions, selected=every_column()))
     real = np.asarray(segments) != 0
     np.testing.assert_allclose(run(loaded).logits.numpy()[real], expected[real], **TOLERANCE)
+
+
+def test_the_command_for_a_directory_with_a_pickle_converts_model_and_tokenizer(tmp_path):
+    directory = tmp_path / "old"
+    directory.mkdir()
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"word{index}" for index in range(VOCABULARY - 5))]
+    (directory / "vocab.txt").write_text("\n".join(words) + "\n")
+    model = theirs("bert", transformers.AutoModel)
+    model.config.save_pretrained(directory)
+    torch.save(model.state_dict(), directory / "pytorch_model.bin")
+    with pytest.raises(UsageError) as error:
+        locate_weights(schema.DirectoryWeights(path=str(directory)), print)
+    _, _, command = str(error.value).partition('python -c "')
+    subprocess.run([sys.executable, "-c", command.partition('"')[0]], cwd=tmp_path, check=True)
+    converted = locate_weights(schema.DirectoryWeights(path=str(tmp_path / "converted")), print)
+    assert read_tokenizer(converted / "tokenizer.json").encode("word3 word90").tokens == ["[CLS]", "word3", "word90", "[SEP]"]
+    np.testing.assert_array_equal(
+        read_safetensors(converted)["embeddings.word_embeddings.weight"], model.state_dict()["embeddings.word_embeddings.weight"]
+    )
 
 
 def test_the_published_minilm_embeds_texts_alike():

@@ -282,6 +282,7 @@ def test_a_run_directory_of_another_config(finished, refuse, command):
     refuse(["runs/tiny", "another config", "model.feed_forward", "--run-dir"], "train", "config.yaml", "model.feed_forward=32")
     assert command("train", "config.yaml", "training.log_every=3") == 0
     refuse(["runs/tiny already holds a run", "--run-dir"], "train", "config.yaml", "--resume", "never")
+    refuse(["runs/[a] holds one of [ * ?", "--run-dir"], "train", "config.yaml", "--run-dir", "runs/[a]")
     refuse(["elsewhere", "no run to resume", "--resume"], "train", "config.yaml", "--run-dir", "elsewhere", "--resume", "require")
     (finished.parent / "precious").mkdir()
     (finished.parent / "precious" / "file").write_text("mine")

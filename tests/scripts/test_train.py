@@ -19,6 +19,14 @@ def figures(printed, name):
     return [float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*(?:\.\d+)?", line.removeprefix(name))]
 
 
+def test_labels_that_look_like_markup_are_told_as_they_are(work, command, capsys):
+    rows = "the cat purrs,[/a]\na dog barks,[/A]\na bird sings,:cat:\n"
+    for name in ("train", "test"):
+        (work / f"{name}.csv").write_text("text,label\n" + rows * 30)
+    assert command("train", "config.yaml", "--dry-run") == 0
+    assert "'[/A]'" in capsys.readouterr().out
+
+
 def test_a_dry_run_tells_what_the_training_takes_and_leaves_no_run(work, command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     rows = "the cat purrs,cat\na dog barks,dog\n" + "the old dog barks at the cat in the small house near the water today,dog\n"

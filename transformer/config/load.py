@@ -111,6 +111,8 @@ def _override(override: str) -> Document:
     names = dotted.strip().split(".")
     if not equals or not all(names):
         raise UsageError(f"{source}: an override is written key=value, such as model.layers=4")
+    if text.lstrip().startswith("#"):
+        raise UsageError(f"{source}: what begins with # is a comment in YAML; put it in quotes of its own: {dotted}='\"{text.strip()}\"'")
     if names[0] == "extends":
         raise UsageError(f"{source}: extends belongs in a config file, not in an override; write it there, as `extends: base.yaml`")
     try:

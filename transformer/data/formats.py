@@ -75,12 +75,12 @@ def checked_text(value: Any, where: str) -> str:
 
 def checked_label(value: Any, threshold: float | None, where: str) -> str:
     """A label's name, the empty string where there is none. Raises UsageError for what is no label, or no number under a threshold."""
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and not value.strip()):
         return ""
     if threshold is not None:
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if math.isnan(number):
             raise UsageError(f"{where} has the label {value!r}, which is no number, but data.label_threshold is set")

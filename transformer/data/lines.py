@@ -1,5 +1,6 @@
 """Standard input and output as lines of UTF-8, and a line as a text or a pair of texts; the input may be endless."""
 
+import codecs
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -41,7 +42,7 @@ def answer_standard_input(kind: str, most: int, parse: Callable[[str, str], T], 
         try:
             for row, line in enumerate(lines, start=first):
                 where = f"line {row} of standard input"
-                parsed.append(parse(_decoded(line, where), where))
+                parsed.append(parse(_decoded(line.removeprefix(codecs.BOM_UTF8) if row == 1 else line, where), where))
         finally:
             if parsed:
                 answer(parsed)

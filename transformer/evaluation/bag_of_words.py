@@ -23,8 +23,9 @@ INVERSE_STRENGTHS = (1.0, 10.0, 100.0)
 def bag_of_words(config: schema.Config, dataset: Dataset, tell: Callable[[str], None]) -> tuple[dict[str, Any], np.ndarray]:
     """TF-IDF with logistic regression on the whole texts of the config's splits, trained on train, `C` chosen by validation accuracy.
 
-    Words are what scikit-learn takes for words; where the config's tokenizer splits into characters, single characters and pairs of
-    them are. Term counts are dampened by their logarithm. Returns its figures, and the probabilities on test [examples, classes].
+    Words are what scikit-learn takes for words, or, where there are none, whatever stands between spaces; where the config's tokenizer
+    splits into characters, single characters and pairs of them are. Term counts are dampened by their logarithm. Returns its figures, and
+    the probabilities on test [examples, classes].
 
     Raises UsageError where there is no validation or no test split.
     """
@@ -35,7 +36,11 @@ def bag_of_words(config: schema.Config, dataset: Dataset, tell: Callable[[str], 
     start = time.perf_counter()
     characters = {"analyzer": "char", "ngram_range": (1, 2)} if config.tokenizer.kind == "character" else {}
     vectorizer = TfidfVectorizer(sublinear_tf=True, **characters)
-    features = vectorizer.fit_transform(map(_one_text, splits["train"].texts))
+    try:
+        features = vectorizer.fit_transform(map(_one_text, splits["train"].texts))
+    except ValueError:  # not one word of two characters, as in sequences of letters
+        vectorizer = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\S+")  # noqa: S106 (no password)
+        features = vectorizer.fit_transform(map(_one_text, splits["train"].texts))
     validation_features = vectorizer.transform(map(_one_text, splits["validation"].texts))
     search, models = [], []
     for strength in INVERSE_STRENGTHS:

@@ -34,6 +34,15 @@ MAY_DIFFER = (
 """What rivals may differ in, so that each is trained at its best: these keys, and those that begin so, but not the embeddings' width."""
 
 
+NO_SETTINGS = {
+    "name": "it follows from the comparison's name",
+    "seed": "write the seeds of all under seeds:",
+    "optimizer.learning_rate": "write the rates that all try under learning_rates:",
+    "training.evaluate_test": "all are tested once, at the end",
+}
+"""What the comparison decides for all rivals, and where."""
+
+
 def load_rivals(comparison: Comparison, beside: Path) -> dict[str, schema.Config]:
     """The rivals' configs, each with the comparison's settings; test data are not read in training.
 
@@ -41,6 +50,9 @@ def load_rivals(comparison: Comparison, beside: Path) -> dict[str, schema.Config
     """
     rivals = {}
     for name, rival in comparison.rivals.items():
+        for setting in (*comparison.settings, *rival.settings):
+            if remedy := NO_SETTINGS.get(setting.partition("=")[0].strip()):
+                raise UsageError(f"rivals.{name}: {setting} would be without effect; {remedy}")
         settings = [*comparison.settings, *rival.settings, f"name={comparison.name}/{name}", "training.evaluate_test=false"]
         config = load_config(beside / rival.config, settings)
         if not isinstance(config.objective, schema.Classification):
@@ -56,6 +68,11 @@ def load_rivals(comparison: Comparison, beside: Path) -> dict[str, schema.Config
         if unequal:
             raise UsageError(
                 f"a comparison would not be fair: {first} and {name} differ in {', '.join(unequal)}; set that for all, under settings:"
+            )
+        if "batching.tokens" in keys and rivals[name].training.maximum_steps is not None:
+            raise UsageError(
+                f"a comparison would not be fair: {first} and {name} differ in batching.tokens, so that training.maximum_steps is not the "
+                "same number of epochs for both; set training.epochs instead"
             )
     return rivals
 
@@ -104,7 +121,12 @@ def run_comparison(
         "name": comparison.name,
         **provenance(),
         "data": data_figures(some, dataset),
-        "budget": {"epochs": some.training.epochs, "seeds": comparison.seeds, "learning_rates": comparison.learning_rates},
+        "budget": {
+            "epochs": some.training.epochs,
+            "may_end_early": some.training.maximum_steps is not None or some.training.early_stopping is not None,
+            "seeds": comparison.seeds,
+            "learning_rates": comparison.learning_rates,
+        },
         "target_accuracy": target,
         "rivals": [*figures, floor_figures(floor)],
         "pairs": pair_figures(correct),

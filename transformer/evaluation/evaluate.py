@@ -9,8 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from transformer.config import schema
 from transformer.config.errors import UsageError
 from transformer.data.dataset import load_dataset
+from transformer.data.sources import Text, read_source
+from transformer.data.splits import complete_splits
 from transformer.data.tokenization import Split
 from transformer.evaluation.bootstrap import paired_bootstrap
 from transformer.evaluation.metrics import report
@@ -29,6 +32,9 @@ class Prediction:
     labels: Int[np.ndarray, " examples"]
     probabilities: Float[np.ndarray, "examples classes"]
     texts_per_second: float
+    data: schema.Data
+    """Where the examples are from."""
+    split: SplitName
 
 
 def predict_split(directory: str | Path, split_name: SplitName, tell: Callable[[str], None]) -> Prediction:
@@ -52,7 +58,7 @@ def predict_split(directory: str | Path, split_name: SplitName, tell: Callable[[
     start = time.perf_counter()
     probabilities = predictor(run.parameters, split)
     seconds = time.perf_counter() - start
-    return Prediction(str(directory), dataset.labels, split.labels, probabilities, len(split) / seconds)
+    return Prediction(str(directory), dataset.labels, split.labels, probabilities, len(split) / seconds, run.config.data, split_name)
 
 
 def evaluate(prediction: Prediction) -> dict[str, Any]:
@@ -75,13 +81,15 @@ def average(predictions: list[Prediction]) -> Prediction:
         first.labels,
         np.mean([prediction.probabilities for prediction in predictions], axis=0),
         1 / sum(1 / prediction.texts_per_second for prediction in predictions),
+        first.data,
+        first.split,
     )
 
 
 def compare(prediction: Prediction, baseline: Prediction) -> dict[str, Any]:
     """The paired bootstrap of two runs that predicted the same examples.
 
-    Raises UsageError where their label names or their examples' labels differ: their figures then are of different tests.
+    Raises UsageError where their label names, their examples' labels or their texts differ: their figures then are of different tests.
     """
     _check_same_examples(prediction, baseline, "compare")
     difference = paired_bootstrap(
@@ -102,3 +110,15 @@ def _check_same_examples(prediction: Prediction, other: Prediction, purpose: str
             f"{prediction.directory} and {other.directory} were not tested on the same rows ({counts}, in other order or with other "
             f"labels); {remedy}"
         )
+    # Each run's data are those that it was trained on: `predict_split` sees to that.
+    if _source(prediction) != _source(other) and _texts(prediction) != _texts(other):
+        raise UsageError(f"{prediction.directory} and {other.directory} were not tested on the same texts; {remedy}")
+
+
+def _source(prediction: Prediction) -> schema.Data:
+    return prediction.data.model_copy(update={"maximum_length": 0})
+
+
+def _texts(prediction: Prediction) -> list[Text]:
+    splits, _, _ = complete_splits(read_source(prediction.data, lambda _: None), prediction.data)
+    return splits[prediction.split].texts

@@ -25,7 +25,7 @@ def dropout(
 
 def keep_mask(shape: tuple[int, ...], rate: float, key: Key[Array, ""], start: int | UInt32[Array, ""] = 0) -> Bool[Array, "..."]:
     """True with probability 1 - rate, independently for each element of an array of this shape."""
-    return random_bits(shape, key, start) >= jnp.uint32(round(rate * 2**32))
+    return random_bits(shape, key, start) >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
 
 
 def random_bits(shape: tuple[int, ...], key: Key[Array, ""], start: int | UInt32[Array, ""] = 0) -> UInt32[Array, "..."]:

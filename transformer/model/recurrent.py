@@ -67,7 +67,8 @@ class RecurrentEncoder(nnx.Module):
         self.embedding = Embedding(vocabulary_size, config.width, types=2 if pairs else 0, rngs=rngs)
         directions = (False, True) if config.bidirectional else (False,)
         self.output_width = config.hidden * len(directions)
-        self.reverse_width = config.hidden if config.bidirectional else 0
+        # Intra-attention mixes both directions in every column.
+        self.reverse_width = config.hidden if config.bidirectional and not config.intra_attention else 0
 
         def layer(depth: int, reverse: bool) -> RecurrentLayer | MinimalRecurrentLayer:
             inputs = config.width if depth == 0 else self.output_width

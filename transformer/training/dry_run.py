@@ -20,7 +20,8 @@ TIMED_STEPS = 3
 
 def dry_run(config: schema.Config) -> None:
     """Load data and model, compile and time the step for each shape of batch, and print the figures; writes no run."""
-    console = Console(width=None if sys.stdout.isatty() else 140)  # a pipe has no width, and Rich would take 80 columns
+    # A pipe has no width, and Rich would take 80 columns.
+    console = Console(width=None if sys.stdout.isatty() else 140, markup=False, emoji=False)
     stopwatch = Stopwatch()
     config = complete_config(config, console.print)
     experiment = build_experiment(config, console.print)

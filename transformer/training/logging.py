@@ -63,7 +63,7 @@ class Logger:
         self._file = MetricsFile(directory / "metrics.jsonl")
         self._tensorboard = SummaryWriter(str(directory / "tensorboard"), purge_step=first_step + 1)
         self._wandb = _start_wandb(config, directory) if config.training.wandb_project else None
-        self._console = Console(stderr=False)
+        self._console = Console(markup=False, emoji=False)
         self._steps = steps
         self._last_line = time.monotonic()
         self._bar = Progress(
@@ -95,7 +95,7 @@ class Logger:
 
     def say(self, line: str) -> None:
         """A line for the person."""
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(line, highlight=False, soft_wrap=True)
         sys.stdout.flush()
 
     def training(self, step: int, figures: dict[str, float], speed: float) -> None:

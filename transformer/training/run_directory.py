@@ -30,8 +30,12 @@ def check_directory(directory: Path, config: schema.Config, resume: Resume) -> N
     """Refuse a directory that this run must not write to; writes nothing.
 
     Raises:
-      UsageError: the directory belongs to another config, is no run directory, or does not fit `resume`.
+      UsageError: the directory belongs to another config, is no run directory, or does not fit `resume`; or its path is one in which
+        checkpoints could not be found again.
     """
+    if set("[*?") & set(path := str(directory.absolute())):
+        # Orbax looks for a checkpoint's parts with the whole path as a pattern.
+        raise UsageError(f"{path} holds one of [ * ?, with which no checkpoint could be found again; name another with --run-dir")
     stored = directory / "config.yaml"
     if not stored.exists():
         # A kill while the first file was written leaves its beginning: a run that has not begun.

@@ -35,6 +35,6 @@ def show_summary(summary: dict[str, Any], directory: Path) -> None:
     if summary["test_rows_in_train"]:
         figures.add_row("test texts also in training", str(summary["test_rows_in_train"]))
     figures.add_row("run", str(directory))
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print()
     console.print(figures)

@@ -14,7 +14,7 @@ class File(Section):
     """Local path, any fsspec address, or (in a package) the member's path. `outer.tar.gz!inner.txt` reads inside a nested archive. A
     relative local path starts at the directory where `train.py` is started, as all in a config do; only that of `extends` starts at the
     file that it stands in, and that of a rival's `config` at the comparison's file."""
-    label: str | None = None
+    label: Annotated[str, Field(pattern=r"\S")] | None = None
     """Label of every row of this file, where the label is the file and not a column."""
 
 

@@ -143,7 +143,8 @@ def _conditions(figures: Figures) -> str:
     seeds, rates = (_numbers(budget.get(key)) for key in ("seeds", "learning_rates"))
     if at(budget, "epochs") is not None:
         repeated = f", with {plural(len(seeds), 'seed')}" if seeds else ""
-        told.append(f"Each was trained for {plural(at(budget, 'epochs') or 0, 'epoch')}{repeated}.")
+        most = "at most " if budget.get("may_end_early") else ""
+        told.append(f"Each was trained for {most}{plural(at(budget, 'epochs') or 0, 'epoch')}{repeated}.")
     if rates:
         told.append(f"Learning rates were chosen on validation data among {listing([significant(rate) for rate in rates])}.")
     if told:
