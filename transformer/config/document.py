@@ -57,8 +57,10 @@ class _Loader(yaml.SafeLoader):
             return [self.read(item, (*key, index), item.start_mark) for index, item in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
             return self.read_mapping(node, key)
+        if node is None:
+            return None
         try:
-            return None if node is None else self.construct_object(node)
+            return self.construct_object(node)
         except (KeyError, AttributeError) as error:  # of PyYAML, for a tag that does not fit, such as `!!bool maybe`
             raise UsageError(f"{self.place(mark)}: {node.value!r} does not fit its tag {node.tag}; leave the tag out") from error
 
