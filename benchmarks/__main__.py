@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from typing import Any
 from benchmarks.first_step import measure_first_step
 from benchmarks.report import document, first_step_markdown, row_figures, table_markdown
 from benchmarks.rounds import ROOT, Worker, measure
-from benchmarks.tables import TABLES, TEXT_LENGTH, Row, Table
+from benchmarks.tables import TABLES, TEXT_LENGTH, Table
 from transformer.evaluation.machine import provenance
 
 LIBRARIES = ["torch", "transformers", "jax", "jaxlib", "flax", "optax", "numpy", "pydantic", "jaxtyping"]
 NAMES = [*TABLES, "first-step"]
-SHOWN = {"torch": "PyTorch", "jax": "JAX"}
+SHOWN = {"torch": "PyTorch", "jax": "JAX", "flax": "Flax"}
 PROBE = f"""
 import importlib.metadata, json, platform
 def version(name):
@@ -70,19 +70,28 @@ def starts(
     """The table's rows, each under every interpreter that has its libraries in another version, by name."""
     found: dict[str, Callable[[], Worker]] = {}
     for row in table.rows:
+        settings = {**table.settings, **row.settings}
+        if isinstance(settings["work"], str):
+            settings["work"] = work[settings["work"]]
+        pythons: dict[tuple[str, ...], str] = {}
         for python, has in interpreters.items():
-            if all(has[library] for library in row.libraries):
-                settings = {**table.settings, **row.settings}
-                if isinstance(settings["work"], str):
-                    settings["work"] = work[settings["work"]]
-                found.setdefault(f"{row.name} ({_shown_version(row, has)})", partial(Worker, python, row.build, settings, environment))
+            installed = tuple(version for library in row.libraries if (version := has[library]))
+            if len(installed) == len(row.libraries):
+                pythons.setdefault(installed, python)
+        for installed, python in pythons.items():
+            name = f"{row.name} ({_shown_versions(row.libraries, installed, pythons)})"
+            found[name] = partial(Worker, python, row.build, settings, environment)
     return found
 
 
-def _shown_version(row: Row, has: dict[str, str | None]) -> str:
-    library = row.libraries[0]
-    public_version = str(has[library]).split("+")[0]
-    return f"{SHOWN[library]} {public_version}"
+def _shown_versions(libraries: tuple[str, ...], versions: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """The first library's version without its build, and whatever else tells the rows apart that have the same."""
+    public_version = versions[0].split("+")[0]
+    alike = [others for others in rows if others[0].split("+")[0] == public_version]
+    differs = [len(set(column)) > 1 for column in zip(*alike, strict=True)]
+    shown = [versions[0] if differs[0] else public_version, *versions[1:]]
+    told = zip(libraries, shown, [True, *differs[1:]], strict=True)
+    return ", ".join(f"{SHOWN.get(library, library)} {version}" for library, version, tells in told if tells)
 
 
 def write_texts(table: Table, python: str, steps: int, directory: Path) -> dict[str, dict[str, Any]]:

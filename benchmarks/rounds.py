@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from transformer.evaluation.parallelism.process import WorkerError, WorkerProcess, turns
+from transformer.evaluation.parallelism.process import OUT_OF_MEMORY, WorkerError, WorkerProcess, turns
 
 ROOT = Path(__file__).resolve().parent.parent
 WARM_SECONDS = 0.5
@@ -98,19 +98,29 @@ def measure(
     """Measure competitors in turn, one at work at a time. Those that fail come back as names with reasons."""
     workers: dict[str, tuple[Worker, Measured]] = {}
     failures: dict[str, str] = {}
+
+    def fail(name: str, failure: WorkerError) -> None:
+        failures[name] = OUT_OF_MEMORY if failure.killed else str(failure)
+        say(f"  failed: {failures[name].splitlines()[-1]}")
+
     try:
         for name, start in starts.items():
             say(f"  starting {name}")
             try:
                 workers[name] = warm_up(name, start, round_seconds)
             except WorkerError as failure:
-                failures[name] = str(failure)
-                say(f"  failed: {failures[name].splitlines()[-1]}")
+                fail(name, failure)
         for number, names in enumerate(turns(rounds, list(workers))):
             say(f"  round {number + 1} of {rounds}")
-            for name in names:
+            for name in [name for name in names if name in workers]:
                 worker, measured = workers[name]
-                answer = worker.run(measured.passes)
+                try:
+                    answer = worker.run(measured.passes)
+                except WorkerError as failure:
+                    fail(name, failure)
+                    worker.close()
+                    del workers[name]
+                    continue
                 measured.step_seconds.append(answer["seconds"] / measured.passes / measured.steps)
                 measured.loss, measured.peak_bytes = answer["loss"], answer["peak_bytes"]
     finally:

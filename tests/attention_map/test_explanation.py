@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from transformer.attention_map.explanation import attention_rollout, by_word, explain, weight_of_evidence
-from transformer.attention_map.page import decision_sentences, pack
-from transformer.attention_map.words import encode_text, membership, text_words
+from transformer.attention_map.page import attention_map_page, decision_sentences, pack
+from transformer.attention_map.words import cut_texts, encode_text, membership, text_words
 from transformer.config import schema
 from transformer.data.tokenization import encode_texts, special_tokens, train_tokenizer
 from transformer.training.devices import data_mesh
@@ -64,6 +65,30 @@ def test_words_are_the_text_and_hold_every_token_once(kind, text):
     inside = [word for word in words if not word.special]
     assert all(before.stop <= after.begin for before, after in itertools.pairwise(inside))
     assert (membership(words).sum(axis=1) == 1).all()
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram", "byte", "character"])
+@pytest.mark.parametrize("framed", [True, False])
+def test_a_text_is_cut_where_it_has_more_tokens_than_are_read(kind, framed):
+    trained = Tokenizer.from_str(TOKENIZERS[kind].to_str())
+    if not framed:
+        trained.post_processor = None
+    long = "wind again " * 30
+
+    def cut(*texts):
+        return cut_texts(trained, encode_text(trained, texts if len(texts) == 2 else texts[0], LENGTH), texts, LENGTH)
+
+    for text in (*TEXTS, "", "שלום עולם\u200f", "wheat\u200b", "\x00", "wind" + " \n" * 99 * LENGTH):
+        assert cut(text) == (False,)
+    for text in ("", "wind\u200b", "\x00"):
+        assert cut(long, text) == (True, False)
+        assert cut(text, long) == (False, True)
+    assert cut(long) == (True,)
+    assert cut(long, long) == (True, True)
+    # A tokenizer of bytes reads only some of the last duck: no character is left that could be marked.
+    assert cut("🦆" * 12) == (False,)
+    # Whatever the tokens, so many characters are not looked at.
+    assert cut("\u200b" * 64 * LENGTH + "wind") == (True,)
 
 
 TOKENIZERS = {kind: tokenizer(kind, 261 if kind == "byte" else 120) for kind in ("wordpiece", "bpe", "unigram", "byte", "character")}
@@ -126,6 +151,30 @@ def test_pairs_are_explained():
     split = encode_texts(pairs.tokenizer, [("winds", "windows")], LENGTH)
     expected = pairs.predictor(split.lengths)(pairs.parameters, split)[0]
     np.testing.assert_allclose(explanation.without[1], expected[explanation.probabilities.argmax()], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "unread"), [("שלום עולם\u200f", 0), ("wheat\u200b", 0), ("\x00", 0), ("x" * 64 * LENGTH + "wheat", 2), ("wind " * 99, 2)]
+)
+def test_a_page_marks_as_not_read_what_the_model_left_unread(transformer, text, unread):
+    page = attention_map_page(explain(transformer, text), "run", "transformer")
+    assert page.count('<span class="unread"') == unread
+    assert page.count("is too long: its grey end was not read.") == min(unread, 1)
+
+
+def test_a_text_without_tokens_is_not_called_a_model_without_attention(transformer):
+    bare = Tokenizer.from_str(transformer.tokenizer.to_str())
+    bare.post_processor = None
+    told = decision_sentences(explain(dataclasses.replace(transformer, tokenizer=bare), ""), "transformer")
+    assert told[2:] == ["The text has no tokens: the model read nothing of it."]
+
+
+def test_a_sentence_holds_no_endless_word(transformer):
+    explanation = explain(transformer, "x" * 20_000)
+    certain = dataclasses.replace(explanation, evidence=np.array([0.0, 1.0, 0.0]))
+    told = decision_sentences(certain, "transformer")[2]
+    assert f"is “{'x' * 40}…” (without it" in told
+    assert len(told) < 100
 
 
 def test_evidence_is_the_change_of_the_log_odds():

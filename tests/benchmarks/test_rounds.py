@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from benchmarks.work import Batch, Competitor
 
-def competitor(name, log, seconds=0.0, mebibytes=0, loss=1.0):
+def competitor(name, log, seconds=0.0, mebibytes=0, loss=1.0, diverges=""):
     print("a library that prints while it is built")
     kept = np.ones((mebibytes, 2**17))
 
@@ -28,7 +28,7 @@ def competitor(name, log, seconds=0.0, mebibytes=0, loss=1.0):
         time.sleep(seconds * passes)
         with Path(log).open("a") as file:
             file.write(f"{name} {started} {time.monotonic()}\\n")
-        return loss + 0 * len(kept)
+        return float("nan") if diverges and Path(diverges).exists() else loss + 0 * len(kept)
 
     mask = np.ones((2, 3), bool)
     mask[1, 2] = False
@@ -82,6 +82,31 @@ def test_competitors_take_turns_and_never_work_together(fake: Callable[..., Work
     ends = [float(end) for _, _, end in runs]
     assert all(float(start) >= end for (_, start, _), end in zip(runs[1:], ends, strict=False))
     assert [name for name, _, _ in runs[-6:]] == ["slow", "fast", "fast", "slow", "slow", "fast"]
+
+
+def test_who_dies_in_a_later_round_is_left_out_and_the_others_go_on(fake: Callable[..., Worker], tmp_path: Path) -> None:
+    log, diverges = str(tmp_path / "log"), tmp_path / "diverges"
+    alive: dict[str, Worker] = {}
+
+    def start(name: str, **settings: object) -> Worker:
+        alive[name] = fake(name=name, log=log, seconds=0.02, **settings)
+        return alive[name]
+
+    def say(message: str) -> None:
+        if "round 2" in message:
+            diverges.touch()
+            alive["killed"]._process.kill()
+
+    starts = {
+        "diverges": partial(start, "diverges", diverges=str(diverges)),
+        "killed": partial(start, "killed"),
+        "steady": partial(start, "steady"),
+    }
+    rows, failures = measure(starts, rounds=4, round_seconds=0.05, say=say)
+    assert [(row.name, len(row.step_seconds)) for row in rows] == [("steady", 4)]
+    assert failures == {"killed": "out of memory", "diverges": failures["diverges"]}
+    assert "the loss is nan" in failures["diverges"]
+    assert all(worker._process.poll() is not None for worker in alive.values())
 
 
 def test_a_worker_that_dies_says_why(fake: Callable[..., Worker], tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def explanation(attention=True):
     evidence = np.array([0.0, 1.5, -0.5, 0.1, 0.0, 0.2, 2.0, 0.0])
     return Explanation(
         texts=(TEXT,),
+        cut=(False,),
         words=words,
         labels=["crude", HOSTILE],
         probabilities=np.array([0.9, 0.1]),

@@ -48,10 +48,9 @@
     const told = read(panel.dataset.told);
     const output = panel.querySelector("output");
     const invitation = output.textContent;
-    const names = new Map([...panel.querySelectorAll(".word")].map((word) => [Number(word.dataset.index), word.textContent]));
     move(
       panel,
-      (index) => (output.textContent = told[index] ? `“${names.get(index)}”: ${told[index]}` : invitation),
+      (index) => (output.textContent = told[index] || invitation),
       () => (output.textContent = invitation),
     );
   }

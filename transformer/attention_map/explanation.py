@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float, Int
 
-from transformer.attention_map.words import Word, encode_text, membership, text_words
+from transformer.attention_map.words import Word, cut_texts, encode_text, membership, text_words
 from transformer.data.sources import Text
 from transformer.data.tokenization import Split, encode_texts
 from transformer.model.inspection import capture_attention
@@ -24,6 +24,8 @@ class Explanation:
 
     texts: tuple[str, ...]
     """The text, or the two of a pair."""
+    cut: tuple[bool, ...]
+    """Which of the texts are longer than what was read of them."""
     words: list[Word]
     labels: list[str]
     probabilities: Float[np.ndarray, " classes"]
@@ -61,6 +63,7 @@ def explain(run: Run, text: Text) -> Explanation:
     weights = captured.pop("self_attention", None)
     return Explanation(
         texts=texts,
+        cut=cut_texts(run.tokenizer, encoding, texts, run.config.data.maximum_length),
         words=words,
         labels=run.labels,
         probabilities=probabilities[0],

@@ -19,6 +19,8 @@ MOST_WEIGHTS = 600_000
 PRECISION = 65_535
 """Weights are whole numbers of 1 / 65,535."""
 MOST_LABELS = 8
+MOST_CHARACTERS = 40
+"""Characters of a word that a sentence holds."""
 
 POOLING_NAMES = {
     "attention": "Bahdanau attention over the words",
@@ -56,7 +58,7 @@ def decision_sentences(explanation: Explanation, model: str) -> list[str]:
         sentences.append(f"Next comes “{explanation.labels[order[1]]}”, with {percent(float(probabilities[order[1]]))}.")
     strongest = np.argsort(-explanation.evidence, kind="stable")[:3]
     told = [
-        f"“{shown(explanation, explanation.words[index])}” (without it {percent(float(explanation.without[index]))})"
+        f"“{named(explanation, explanation.words[index])}” (without it {percent(float(explanation.without[index]))})"
         for index in strongest
         if explanation.evidence[index] > 0
     ]
@@ -64,14 +66,24 @@ def decision_sentences(explanation: Explanation, model: str) -> list[str]:
         sentences.append(f"What speaks for it most is {listing(told)}.")
     elif any(not word.special for word in explanation.words):
         sentences.append("No single word speaks for it: leaving one out makes the label no less likely.")
-    if explanation.self_attention is None and not explanation.pooling:
+    if not explanation.words:
+        sentences.append("The text has no tokens: the model read nothing of it.")
+    elif explanation.self_attention is None and not explanation.pooling:
         sentences.append(f"This model ({model}) has no attention weights, so the page shows the evidence of each word and nothing else.")
+    names = ("The text",) if len(explanation.texts) == 1 else ("The first text", "The second text")
+    sentences += [f"{name} is too long: its grey end was not read." for name, cut in zip(names, explanation.cut, strict=True) if cut]
     return sentences
 
 
 def shown(explanation: Explanation, word: Word) -> str:
     """A word as it stands in the text."""
     return word.special if word.part is None else explanation.texts[word.part][word.begin : word.stop] or "␣"
+
+
+def named(explanation: Explanation, word: Word) -> str:
+    """A word as a sentence names it: the beginning of one that is very long."""
+    name = shown(explanation, word)
+    return name if len(name) <= MOST_CHARACTERS else f"{name[:MOST_CHARACTERS]}…"
 
 
 def _probabilities(explanation: Explanation) -> str:
@@ -119,10 +131,11 @@ def _pooling(explanation: Explanation, name: str) -> str:
 
 def _told_panel(explanation: Explanation, key: str, title: str, introduction: str, attributes: list[str], told: list[str]) -> str:
     """The text, each word of which has something to tell when it is pointed at."""
+    sentences = [note and f"“{named(explanation, word)}”: {note}" for word, note in zip(explanation.words, told, strict=True)]
     return (
         f"<section><h2>{escape(title)}</h2><p>{escape(introduction)}</p>"
         f'<div class="panel" id="{key}-panel" data-told="{key}-data">{_text(explanation, attributes)}'
-        f"<output>Point at a word, or move with the arrow keys.</output></div>{json_block(f'{key}-data', told)}</section>"
+        f"<output>Point at a word, or move with the arrow keys.</output></div>{json_block(f'{key}-data', sentences)}</section>"
     )
 
 
@@ -142,7 +155,7 @@ def _looks(explanation: Explanation) -> str:
         )
     packed = pack(np.stack(maps))
     left_out = f" Of each word, the {count(packed['kept'])} largest weights are kept." if packed["kept"] < len(explanation.words) else ""
-    data = packed | {"choices": choices, "words": [shown(explanation, word) for word in explanation.words]}
+    data = packed | {"choices": choices, "words": [named(explanation, word) for word in explanation.words]}
     text = _text(explanation, ['class="word"'] * len(explanation.words))
     return (
         "<section><h2>Where each word looks</h2>"
@@ -190,7 +203,7 @@ def _text(explanation: Explanation, attributes: list[str]) -> str:
                 inside.append(escape(text[at : word.begin]))
                 inside.append(f'<span {attributes[index]} data-index="{index}">{escape(shown(explanation, word))}</span>')
                 at = max(at, word.stop)
-        rest = text[at : at + 2000]
-        unread = f'<span class="unread" title="not read: the text is too long">{escape(rest)}</span>' if rest.strip() else ""
-        paragraphs.append(f'<p class="text" dir="auto">{"".join(inside)}{unread}</p>')
+        rest = escape(text[at : at + 2000])
+        inside.append(f'<span class="unread">{rest}</span>' if explanation.cut[part] else rest)
+        paragraphs.append(f'<p class="text" dir="auto">{"".join(inside)}</p>')
     return f'<div class="texts" role="group" aria-label="the text, word by word">{"".join(paragraphs)}</div>'

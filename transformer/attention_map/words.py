@@ -43,6 +43,17 @@ def encode_text(tokenizer: Tokenizer, text: Text, maximum_length: int) -> Encodi
     return encoding
 
 
+def cut_texts(tokenizer: Tokenizer, encoding: Encoding, texts: tuple[str, ...], maximum_length: int) -> tuple[bool, ...]:
+    """Which of the texts go on, not with blanks alone, behind what `encode_text` read: it has a most of tokens and one of characters."""
+    most = maximum_length * CHARACTERS_PER_TOKEN
+    cut = []
+    for part, text in enumerate(texts):
+        stops = [stop for (_, stop), sequence in zip(encoding.offsets, encoding.sequence_ids, strict=True) if sequence == part]
+        longer = len(text) > most or len(tokenizer.encode(text, add_special_tokens=False).ids) > len(stops)
+        cut.append(longer and bool(text[max(stops, default=0) :].strip()))
+    return tuple(cut)
+
+
 def text_words(encoding: Encoding, texts: tuple[str, ...]) -> list[Word]:
     """The words of the texts, special tokens among them, in the order of the tokens.
 

@@ -103,15 +103,38 @@ def test_a_loop_free_program_has_the_operations_that_xla_counts():
 # ------------------------------------------------------------------------------------------------------------------ loops
 
 
-def test_a_scan_is_its_body_and_its_condition_times_its_steps():
+def test_a_scan_is_as_long_as_its_states_wait_for_each_other():
     def scan(x, inputs):
         return jax.lax.scan(lambda state, each: (jnp.tanh(jnp.sin(state) * each), None), x, inputs)[0]
 
     for n in (10, 100):
         count = counted(scan, X, jnp.ones(n))
-        # sin, multiplication, tanh; beside them the counter goes up; then it is compared.
-        assert count.span == n * (3 + 1)
+        # sin, multiplication, tanh; the counter goes up and is compared beside them.
+        assert count.span == n * 3
         assert n * (3 * 8 + 2) <= count.work <= n * (3 * 8 + 6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 100])
+def test_what_a_step_makes_of_its_state_for_itself_holds_no_other_step_up(n):
+    def scan(x, inputs):
+        return jax.lax.scan(lambda state, each: (state + each, jnp.tanh(jnp.sin(jnp.exp(jnp.cos(state))))), x, inputs)
+
+    # The last step's four functions of its state, which the n - 1 additions before it made.
+    assert counted(scan, X[0], jnp.ones(n)).span == n - 1 + 4
+
+
+def test_a_chain_that_overtakes_another_only_after_many_steps_counts():
+    def loop(x):
+        def body(_, carried):
+            slow, fast = carried
+            return slow, jnp.maximum(jnp.tanh(fast), slow)
+
+        for _ in range(50):
+            x = jnp.sin(x)
+        return jax.lax.fori_loop(0, 40, body, (x, X))[1]
+
+    # From the 50 sines a maximum; or 40 times a hyperbolic tangent and a maximum.
+    assert counted(loop, X).span == max(50 + 1 + 39 * 2, 40 * 2)
 
 
 def test_a_loop_in_a_loop_multiplies():
@@ -121,7 +144,7 @@ def test_a_loop_in_a_loop_multiplies():
 
         return jax.lax.fori_loop(0, 50, outer, x)
 
-    assert counted(nested, X).span == 50 * (7 * (2 + 1) + 1)
+    assert counted(nested, X).span == 50 * 7 * 2
 
 
 def test_an_associative_scan_is_a_tree():

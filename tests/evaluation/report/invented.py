@@ -147,7 +147,7 @@ def benchmark(device="cpu", name="Invented 9000", cores=2, speed=1.0, slower=Non
             work = passes * batch * length * (linear + quadratic * length)
             span = passes * (chain * length + constant + 4 * math.log2(length))
             seen = {"model": model, "mode": mode, "batch": batch, "length": length}
-            counted.append(seen | {"work": work, "bytes": int(work / 4), "span": span, "parallelism": work / span})
+            counted.append(seen | {"work": work, "span": span, "parallelism": work / span})
             for processors in (1, 2, 4, 8, 16, 64, 256, 1024):
                 seconds = work / (processors * RATE) + span * LATENCY
                 bounds.append(seen | {"processors": processors, "seconds": seconds})

@@ -18,8 +18,6 @@ _CALLED = re.compile(r"(calls|to_apply|body|condition|branch_computations|true_c
 _NAME = re.compile(r"%([\w.-]+)")
 _NOT_READ = re.compile(r'/\*.*?\*/|metadata=\{(?:[^"}]|"[^"]*")*\}')
 
-_BITS = {"pred": 8, "token": 0, "opaque": 0}
-
 
 @dataclass(frozen=True)
 class ArrayShape:
@@ -32,12 +30,6 @@ class ArrayShape:
     def elements(self) -> int:
         """Number of elements."""
         return math.prod(self.dimensions)
-
-    @property
-    def bytes(self) -> int:
-        """Size in memory."""
-        bits = _BITS[self.dtype] if self.dtype in _BITS else int(re.findall(r"\d+", self.dtype)[0])
-        return -(-self.elements * bits // 8)
 
 
 @dataclass(frozen=True)
@@ -59,11 +51,6 @@ class Instruction:
     def elements(self) -> int:
         """Number of elements of the result."""
         return sum(shape.elements for shape in self.shapes)
-
-    @property
-    def bytes(self) -> int:
-        """Size of the result."""
-        return sum(shape.bytes for shape in self.shapes)
 
     @cached_property
     def called(self) -> dict[str, tuple[str, ...]]:

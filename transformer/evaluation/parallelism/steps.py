@@ -14,7 +14,6 @@ from pydantic import TypeAdapter
 
 from transformer.config import schema
 from transformer.evaluation.parallelism.program import read_program
-from transformer.evaluation.parallelism.traffic import traffic
 from transformer.evaluation.parallelism.work_span import work_and_span
 from transformer.model.attention_blocks import attention_at_once
 from transformer.model.build import build_classifier
@@ -53,7 +52,7 @@ class MeasuredModel:
         return count_parameters(self._parameters)["without_embeddings"]
 
     def count(self, mode: Mode, batch: int, length: int) -> dict[str, Any]:
-        """{"work", "bytes", "span"} of a step, or {"failure"} where the compiled program holds what cannot be counted.
+        """{"work", "span"} of a step, or {"failure"} where the compiled program holds what cannot be counted.
 
         Attention is counted without the blocks that a CPU takes one after another, since none of them waits for what another gives.
         """
@@ -61,9 +60,8 @@ class MeasuredModel:
             lowered = self._lower(mode, batch, length, core_mesh(batch, stepped=False))[0]
         compiled = self._compiled if lowered.as_text() == self._lowered_text else lowered.compile()
         try:
-            program = read_program(compiled.as_text() or "")
-            counted = work_and_span(program)
-            return {"work": counted.work, "bytes": traffic(program), "span": counted.span}
+            counted = work_and_span(read_program(compiled.as_text() or ""))
+            return {"work": counted.work, "span": counted.span}
         except ValueError as error:
             return {"failure": str(error)}
 

@@ -11,7 +11,7 @@ program would take with as many processors as it can use. Work over span is the 
 | reduction of n to 1 by f | n - 1 times f | ⌈log2 n⌉ times f, a tree |
 | scatter of n updates by f | n times f | ⌈log2 (n + 1)⌉ times f, since all may meet in one place; once, where they cannot |
 | sort of n by f | n ⌈log2 n⌉ times f | ⌈log2 n⌉ (⌈log2 n⌉ + 1) / 2 times f, a sorting network (Batcher 1968) |
-| loop | (body + condition) times trips | the same |
+| loop | (body + condition) times trips | the longest chain through all trips: a trip waits only for what it needs of the trip before |
 | branch | the largest of the branches | the same |
 | copies, slices, gathers, transposes, constants, tuples | 0 | 0 |
 
@@ -23,6 +23,9 @@ import math
 import re
 from dataclasses import dataclass
 from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Int
 
 from transformer.evaluation.parallelism.program import Computation, Instruction, Program
 
@@ -43,6 +46,10 @@ FREE = frozenset(
     opt-barrier pad parameter reshape reverse slice transpose tuple
     """.split()
 )
+
+
+NEVER = -(2**60)
+"""Depth of what no chain leads to; `-NEVER` is deeper than any program."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ def work_and_span(program: Program) -> WorkSpan:
 class _Counter:
     def __init__(self, program: Program) -> None:
         self.computations = program.computations
+        self.loops: dict[str, tuple[int, Int[np.ndarray, "parts parts"]]] = {}
 
     def called(self, instruction: Instruction, attribute: str) -> list[Computation]:
         return [self.computations[name] for name in instruction.called.get(attribute, ())]
@@ -91,12 +99,47 @@ class _Counter:
                 case "fusion" | "call" as opcode:
                     (inner,) = self.called(instruction, "calls" if opcode == "fusion" else "to_apply")
                     added, depth = self.follow(inner, operands)
+                case "while":
+                    added, depth = self.loop(instruction, operands[0])
                 case _:
                     own = self.own(instruction, computation)
                     added, depth = own.work, _deepest(operands) + own.span
             work += added
             depths[instruction.name] = depth
         return work, depths[computation.root.name]
+
+    def loop(self, instruction: Instruction, start: Depth) -> tuple[int, Depth]:
+        """The work of a loop, and the depth of each part of what it carries after the last trip, given those before the first."""
+        work, chains = self.trip(instruction)
+        times = trips(instruction)
+        # The last entry stands for the start of the program, which is never deeper.
+        depths = np.array([*(_flat(start) if isinstance(start, list) else [start] * (len(chains) - 1)), 0])
+        for bit in range(times.bit_length()):
+            if times >> bit & 1:
+                depths = _longest(chains, depths[:, None])[:, 0]
+            chains = _longest(chains, chains)
+        return times * work, depths[:-1].tolist()
+
+    def trip(self, instruction: Instruction) -> tuple[int, Int[np.ndarray, "parts parts"]]:
+        """The work of one trip of a loop, and the longest chains within it: to each part of what is carried (row) from each part of the
+        trip before (column; the last is the start of the program).
+
+        With such matrices the chains through several trips are products of matrices, whose sums are maxima and whose products are sums
+        (Baccelli et al. 1992, "Synchronization and Linearity", chapter 3).
+        """
+        (name,), (body,) = instruction.called["body"], self.called(instruction, "body")
+        if name not in self.loops:
+            parts = len(instruction.shapes)
+            work, alone = self.follow(body, [[NEVER] * parts])
+            columns = []
+            for part in range(parts):
+                begun: list[Depth] = [-NEVER if other == part else NEVER for other in range(parts)]
+                columns.append(np.array(_flat(self.follow(body, [begun])[1])) + NEVER)
+            columns.append(np.array(_flat(alone)))
+            chains = np.stack(columns, axis=1)
+            chains = np.concatenate([np.where(chains < 0, NEVER, chains), [[NEVER] * parts + [0]]])
+            self.loops[name] = work + sum(self.whole(part).work for part in self.called(instruction, "condition")), chains
+        return self.loops[name]
 
     def own(self, instruction: Instruction, computation: Computation) -> WorkSpan:
         """One instruction, once its operands are there."""
@@ -108,10 +151,6 @@ class _Counter:
             case "dot" | "convolution":
                 summed = _summed(instruction, computation)
                 return WorkSpan(2 * instruction.elements * summed, 1 + _levels(summed))
-            case "while":
-                parts = [self.whole(part) for key in ("body", "condition") for part in self.called(instruction, key)]
-                times = trips(instruction)
-                return WorkSpan(times * sum(part.work for part in parts), times * sum(part.span for part in parts))
             case "conditional":
                 keys = ("branch_computations", "true_computation", "false_computation")
                 branches = [self.whole(branch) for key in keys for branch in self.called(instruction, key)]
@@ -175,6 +214,15 @@ def _part(depth: Depth, index: int) -> Depth:
 
 def _deepest(depth: Depth) -> int:
     return depth if isinstance(depth, int) else max(map(_deepest, depth), default=0)
+
+
+def _flat(depth: Depth) -> list[int]:
+    return [depth] if isinstance(depth, int) else [each for part in depth for each in _flat(part)]
+
+
+def _longest(later: Int[np.ndarray, "parts between"], earlier: Int[np.ndarray, "between columns"]) -> Int[np.ndarray, "parts columns"]:
+    """The longest chains through both: sums, of which the largest counts."""
+    return np.maximum((later[:, :, None] + earlier).max(axis=1), NEVER)
 
 
 def _levels(leaves: int) -> int:

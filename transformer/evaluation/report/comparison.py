@@ -139,13 +139,15 @@ def _conditions(figures: Figures) -> str:
         told.append(f"Every rival saw the same texts{classes}: {listing(splits)}.")
     if at(data, "maximum_length") is not None:
         mean = f", {significant(at(data, 'mean_tokens'))} on average" if at(data, "mean_tokens") is not None else ""
-        told.append(f"Texts have at most {count(at(data, 'maximum_length'))} tokens{mean}.")
+        told.append(f"Networks read at most {count(at(data, 'maximum_length'))} tokens of each{mean}.")
     seeds, rates = (_numbers(budget.get(key)) for key in ("seeds", "learning_rates"))
     if at(budget, "epochs") is not None:
         repeated = f", with {plural(len(seeds), 'seed')}" if seeds else ""
         most = "at most " if budget.get("may_end_early") else ""
-        told.append(f"Each was trained for {most}{plural(at(budget, 'epochs') or 0, 'epoch')}{repeated}.")
-    if rates:
+        told.append(f"Each network was trained for {most}{plural(at(budget, 'epochs') or 0, 'epoch')}{repeated}.")
+    if len(rates) == 1:
+        told.append(f"Their learning rate was {significant(rates[0])}.")
+    elif rates:
         told.append(f"Learning rates were chosen on validation data among {listing([significant(rate) for rate in rates])}.")
     if told:
         told.append("The test texts were read once, at the end.")

@@ -39,13 +39,14 @@ def settings(shapes: set[Shape]) -> list[Setting]:
     """The settings that these shapes were drawn from: tokens a batch first, then batches by size.
 
     A batch with two lengths is a setting, and so is a number of tokens at three lengths (fewer occur by chance, where batches cross).
-    Where neither is found, everything is one setting.
+    Where neither is found, each batch is a setting if two have the same length, and everything is one if not.
     """
     tokens = Counter(batch * length for batch, length in shapes)
     fixed_tokens = [Setting(tokens=total) for total, lengths in sorted(tokens.items()) if lengths >= 3]
     batches = Counter(batch for batch, length in shapes)
     fixed_batches = [Setting(batch=batch) for batch, lengths in sorted(batches.items()) if lengths >= 2]
-    return [*fixed_tokens, *fixed_batches] or [Setting()]
+    each_batch = [Setting(batch=batch) for batch in sorted(batches)] if len({length for _, length in shapes}) < len(shapes) else []
+    return [*fixed_tokens, *fixed_batches] or each_batch or [Setting()]
 
 
 def attention_name(figures: Figures) -> str:

@@ -181,7 +181,7 @@ def _counted(machines: Sequence[Figures]) -> list[Chart]:
     # Of one text, since nothing but its length then differs.
     setting = next((setting for setting in _settings(found) if setting.batch == 1), _settings(found)[0])
     told: list[tuple[str, str, str]] = [
-        ("work", "floating-point operations", "All operations of a step."),
+        ("work", "operations", "All operations of a step."),
         (
             "span",
             "dependent operations",
