@@ -68,6 +68,20 @@ def test_every_rival_pair_and_run_has_a_row():
     assert tables["Learning rates tried"] == 10
 
 
+def test_one_learning_rate_was_not_chosen_among_several():
+    figures = comparison()
+    assert "Learning rates were chosen on validation data among" in comparison_page(figures)
+    figures["budget"]["learning_rates"] = [0.001]
+    assert "Their learning rate was 0.00100." in comparison_page(figures)
+
+
+def test_an_end_that_may_come_early_is_told():
+    figures = comparison()
+    assert "trained for at most" not in comparison_page(figures)
+    figures["budget"]["may_end_early"] = True
+    assert "trained for at most" in comparison_page(figures)
+
+
 def test_hostile_names_stay_text():
     figures = comparison()
     for rival in figures["rivals"][:2]:

@@ -197,6 +197,14 @@ def test_out_of_memory_is_told():
     assert "2 of 96 measurements failed (batch × length): transformer at 16 × 4,096 (out of memory)" in told(benchmark())
 
 
+def test_batches_of_one_length_are_told_apart():
+    assert settings({(1, 512), (8, 512), (16, 512)}) == [Setting(batch=1), Setting(batch=8), Setting(batch=16)]
+    assert settings({(1, 512), (8, 64)}) == [Setting()]
+    crossings = sentence(benchmark(lengths=[512]), "By Brent's bound")
+    assert "with 1 text a batch from" in crossings
+    assert "all shapes" not in crossings
+
+
 def test_settings_are_found_among_the_shapes():
     lengths = [32, 64, 128, 256]
     mixed = {(batch, length) for batch in (1, 16) for length in lengths} | {(256 // length, length) for length in lengths}
