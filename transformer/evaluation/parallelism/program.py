@@ -13,7 +13,7 @@ from functools import cached_property
 
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.-]+) = (.*)$")
-_ARRAY = re.compile(r"([a-z]\w*)\[([\d,<=]*)\]")
+_ARRAY = re.compile(r"[a-z]\w*\[([\d,<=]*)\]")
 _CALLED = re.compile(r"(calls|to_apply|body|condition|branch_computations|true_computation|false_computation)=(\{[^}]*\}|%?[\w.-]+)")
 _NAME = re.compile(r"%([\w.-]+)")
 _NOT_READ = re.compile(r'/\*.*?\*/|metadata=\{(?:[^"}]|"[^"]*")*\}')
@@ -21,9 +21,8 @@ _NOT_READ = re.compile(r'/\*.*?\*/|metadata=\{(?:[^"}]|"[^"]*")*\}')
 
 @dataclass(frozen=True)
 class ArrayShape:
-    """Element type, such as `f32`, and dimensions."""
+    """An array of any type."""
 
-    dtype: str
     dimensions: tuple[int, ...]
 
     @property
@@ -79,15 +78,6 @@ class Computation:
         """Parameters by number."""
         return {int(each.argument): each for each in self.instructions.values() if each.opcode == "parameter"}
 
-    @cached_property
-    def users(self) -> dict[str, list[tuple[Instruction, int]]]:
-        """For each instruction by name, those that read it, and as which operand."""
-        found: dict[str, list[tuple[Instruction, int]]] = {name: [] for name in self.instructions}
-        for each in self.instructions.values():
-            for position, operand in enumerate(each.operands):
-                found[operand].append((each, position))
-        return found
-
     def operand(self, instruction: Instruction, position: int = 0) -> Instruction:
         """The instruction that computes an operand."""
         return self.instructions[instruction.operands[position]]
@@ -137,7 +127,7 @@ def _read_instruction(line: str) -> Instruction:
     opcode, _, rest = rest.strip().partition("(")
     argument, attributes = _split_at(rest, _closing(rest, 1))
     argument = argument.removesuffix(")")
-    shapes = tuple(ArrayShape(dtype, _dimensions(dimensions)) for dtype, dimensions in _ARRAY.findall(shape))
+    shapes = tuple(ArrayShape(_dimensions(dimensions)) for dimensions in _ARRAY.findall(shape))
     operands = () if opcode in {"parameter", "constant"} else tuple(_NAME.findall(argument))
     return Instruction(found[2], opcode, shapes, operands, argument, attributes)
 
