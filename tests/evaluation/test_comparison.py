@@ -173,8 +173,10 @@ def test_a_rival_may_have_settings_of_its_own_but_no_advantage(directory):
     assert (rivals["transformer"].objective.token_masking, rivals["rnn"].objective.token_masking) == (0.0, 0.2)
     assert rivals["rnn"].batching.tokens == 2048 != rivals["transformer"].batching.tokens
     for nothing, remedy in (("seed=9", "seeds:"), ("optimizer.learning_rate=1", "learning_rates:"), ("name=mine", "follows from")):
-        with pytest.raises(UsageError, match=rf"rivals\.rnn: {nothing} would be without effect; .*{remedy}"):
+        with pytest.raises(UsageError, match=rf"^rivals\.rnn\.settings: {nothing} would be without effect; .*{remedy}"):
             with_settings(nothing)
+    with pytest.raises(UsageError, match=r"^settings: seed=9 would be without effect"):
+        load_rivals(comparison(settings=["seed=9"]), directory)
     for advantage in ("training.epochs=2", "objective.members=2", "data.maximum_length=12"):
         with pytest.raises(UsageError, match=rf"transformer and rnn differ in {advantage.partition('=')[0]}"):
             with_settings(advantage)

@@ -50,9 +50,10 @@ def load_rivals(comparison: Comparison, beside: Path) -> dict[str, schema.Config
     """
     rivals = {}
     for name, rival in comparison.rivals.items():
-        for setting in (*comparison.settings, *rival.settings):
-            if remedy := NO_SETTINGS.get(setting.partition("=")[0].strip()):
-                raise UsageError(f"rivals.{name}: {setting} would be without effect; {remedy}")
+        for place, written in (("settings", comparison.settings), (f"rivals.{name}.settings", rival.settings)):
+            for setting in written:
+                if remedy := NO_SETTINGS.get(setting.partition("=")[0].strip()):
+                    raise UsageError(f"{place}: {setting} would be without effect; {remedy}")
         settings = [*comparison.settings, *rival.settings, f"name={comparison.name}/{name}", "training.evaluate_test=false"]
         config = load_config(beside / rival.config, settings)
         if not isinstance(config.objective, schema.Classification):

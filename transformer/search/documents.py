@@ -1,5 +1,6 @@
 """The documents that are searched: a JSON lines file, an object with `id`, `title` and `text` a line."""
 
+import codecs
 import hashlib
 import json
 import os
@@ -14,7 +15,6 @@ from jaxtyping import Int
 from transformer.config.errors import RunError, UsageError
 
 EXAMPLE = '{"id": "1", "title": "Grain exports", "text": "Wheat exports rose in May."}'
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _unreadable(path: Path, error: OSError) -> UsageError:
 
 def _parse(line: bytes, where: str) -> Document:
     try:
-        row = json.loads(line.removeprefix(BYTE_ORDER_MARK).decode())
+        row = json.loads(line.removeprefix(codecs.BOM_UTF8).decode())
     except UnicodeDecodeError as error:
         raise UsageError(f"{where} is not UTF-8 (byte {error.start + 1}); convert the file") from error
     except (ValueError, RecursionError) as error:
