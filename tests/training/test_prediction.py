@@ -10,7 +10,7 @@ from transformer.data.tokenization import SpecialTokens, Split
 from transformer.evaluation.metrics import scores
 from transformer.training.devices import data_mesh
 from transformer.training.experiment import build_experiment
-from transformer.training.prediction import Predictor
+from transformer.training.prediction import AHEAD, Predictor, fetched
 
 SPECIAL = SpecialTokens(padding=0, unknown=1, first=2, separator=3, mask=4)
 
@@ -30,6 +30,20 @@ def test_results_are_in_the_splits_order_whatever_their_structure_and_every_shap
     assert predictor.compilations == 3
     np.testing.assert_array_equal(found["first"], np.arange(100, 130))
     np.testing.assert_array_equal(found["lengths"], (lengths, lengths - 1))
+
+
+def test_results_are_fetched_while_further_ones_are_dispatched_but_never_many():
+    drawn = 0
+
+    def dispatched():
+        nonlocal drawn
+        for number in range(50):
+            drawn += 1
+            yield jax.numpy.int32(number)
+
+    for count, result in enumerate(fetched(dispatched()), start=1):
+        assert result == count - 1
+        assert drawn == min(count + AHEAD, 50)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """What a model computes for every example of a split, in the split's order."""
 
-from collections.abc import Callable, Collection
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from transformer.data.batching import EvaluationBatches, Shapes
 from transformer.data.tokenization import SpecialTokens, Split
@@ -30,23 +31,35 @@ AHEAD = 8
 """Batches that are dispatched before the result of the oldest is fetched."""
 
 
-def over_examples(step: Callable[[DeviceBatch], Any], batches: EvaluationBatches, mesh: Mesh) -> Any:
-    """What `step` makes of every example of a split, in the split's order: the step's pytree with arrays [examples, ...].
+def fetched(dispatched: Iterable[Any]) -> Iterator[Any]:
+    """The results on the host of computations that are dispatched as they are drawn.
 
-    Batches are dispatched ahead, so that the devices never wait for the host; not all at once, which takes their memory, and more than 32
+    They are dispatched ahead, so that the devices never wait for the host; not all at once, which takes their memory, and more than 32
     steps in flight that wait for each other across a processor's cores block XLA for good.
     """
-    indices, results = [], []
-    with jax.set_mesh(mesh):
+    waiting: deque[Any] = deque()
+    for result in dispatched:
+        waiting.append(result)
+        if len(waiting) > AHEAD:
+            yield jax.device_get(waiting.popleft())
+    yield from map(jax.device_get, waiting)
+
+
+def over_examples(step: Callable[[DeviceBatch], Any], batches: EvaluationBatches, mesh: Mesh) -> Any:
+    """What `step` makes of every example of a split, in the split's order: the step's pytree with arrays [examples, ...]."""
+    indices: list[Int[np.ndarray, " rows"]] = []
+
+    def dispatched() -> Iterator[Any]:
         for batch, examples in batches:
             indices.append(examples)
-            results.append(step(split_rows(model_inputs(batch), mesh)))
-            if len(results) > AHEAD:
-                results[-1 - AHEAD] = jax.device_get(results[-1 - AHEAD])
+            yield step(split_rows(model_inputs(batch), mesh))
+
+    with jax.set_mesh(mesh):
+        results = list(fetched(dispatched()))
     example = np.concatenate(indices)
     # Rows that only fill a batch are number -1, and so come first.
     order = np.argsort(example)[np.count_nonzero(example < 0) :]
-    return jax.tree.map(lambda *rows: np.concatenate(jax.device_get(rows))[order], *results)
+    return jax.tree.map(lambda *rows: np.concatenate(rows)[order], *results)
 
 
 class Predictor:

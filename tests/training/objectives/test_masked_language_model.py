@@ -219,13 +219,14 @@ def test_packed_texts_are_predicted_as_if_each_were_alone(dataset, make_config):
         np.testing.assert_allclose(logits[segment - 1, : there.sum()], packed[row, there], atol=1e-4)
 
 
-def test_texts_of_which_nothing_can_be_masked_are_no_perfect_result(make_config, tmp_path):
+def test_texts_of_which_nothing_can_be_masked_are_refused(make_config, tmp_path):
     (tmp_path / "known.txt").write_text("\n".join(["a wheat rose oil"] * 20))
     (tmp_path / "unknown.txt").write_text("未知\n")
     source = {"train": [{"path": str(tmp_path / "known.txt")}], "test": [{"path": str(tmp_path / "unknown.txt")}]}
-    config = make_config(data={"source": source, "label": None}, objective={"kind": "masked_language_model"}, training={"maximum_steps": 1})
-    with pytest.raises(UsageError, match="none of the 1 texts measured has a token that could be masked"):
-        train(config, tmp_path / "run", score=scores)
+    config = make_config(data={"source": source, "label": None}, objective={"kind": "masked_language_model"})
+    dataset = load_dataset(config)
+    with pytest.raises(UsageError, match="no token of the test texts could be masked"):
+        MaskedLanguageModelObjective(settings_of(), dataset)
 
 
 def test_the_mean_weight_is_the_mean_of_the_weights(dataset, make_config):

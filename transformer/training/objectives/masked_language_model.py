@@ -22,6 +22,7 @@ from transformer.data.tokenization import SpecialTokens, Split, continuing_token
 from transformer.model.dropout import random_bits
 from transformer.training.devices import split_rows
 from transformer.training.objective import DeviceBatch, Objective, Parameters, Score, Scores, empty_inputs, model_inputs
+from transformer.training.prediction import fetched
 
 UNIT = 2**24
 """Random numbers from 0 to below 1 are multiples of its reciprocal: float32 holds these exactly."""
@@ -135,9 +136,18 @@ class MaskedLanguageModelObjective(Objective):
     """Cross-entropy over the masked tokens."""
 
     def __init__(self, settings: schema.MaskedLanguageModel, dataset: Dataset) -> None:
+        """Count what may be masked. Raises UsageError where a split has nothing."""
         self._settings = settings
         self._masking = Masking(settings, dataset.tokenizer, dataset.special)
-        self._eligible = int(np.count_nonzero(self._masking.ordinary[dataset.train.tokens]))
+        splits = {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
+        ordinary = {name: self._masking.ordinary[split.tokens] for name, split in splits.items() if split is not None}
+        for name, tokens in ordinary.items():
+            if not tokens.any():
+                raise UsageError(
+                    f"no token of the {name} texts could be masked: all are special or unknown; take other texts (data.source), or a "
+                    "tokenizer that knows their characters (tokenizer.kind=byte)"
+                )
+        self._eligible = int(np.count_nonzero(ordinary["training"]))
 
     def batches(self, config: schema.Config, dataset: Dataset) -> TrainingBatches:
         """Full rows of several texts each."""
@@ -204,15 +214,10 @@ class MaskedLanguageModelEvaluator:
         """`loss` in nats a masked token, `perplexity` (its exponential), and `accuracy`: the share of masked tokens that were guessed."""
         batches = PackedBatches(split, self._special, self._config.batching, self._config.data.maximum_length, seed=0)
         with jax.set_mesh(self._mesh):
-            dispatched = [
+            dispatched = (
                 self._measure(parameters, split_rows(batch, self._mesh), np.int32(index))
                 for index, batch in enumerate(batches.iterate(0, batches.steps_per_epoch))
-            ]
-        loss, right, masked = np.sum([np.asarray(figures, np.float64) for figures in dispatched], axis=0).tolist()
-        if not masked:
-            raise UsageError(
-                f"none of the {len(split)} texts measured has a token that could be masked: all of their tokens are special or unknown; "
-                "take other texts (data.source), or a tokenizer that knows their characters (tokenizer.kind=byte)"
             )
+            loss, right, masked = np.sum([figures.astype(np.float64) for figures in fetched(dispatched)], axis=0).tolist()
         mean = loss / masked
         return {"loss": mean, "perplexity": math.exp(min(mean, LARGEST_EXPONENT)), "accuracy": right / masked}
