@@ -4,7 +4,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from transformer.config import schema
 from transformer.config.command_line import SettingsParser
 from transformer.config.errors import run_command
 from transformer.config.load import dump_config, load_config
@@ -24,14 +23,13 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     config = load_config(arguments.config, arguments.overrides)
     if arguments.print_config:
-        if isinstance(config.model, schema.Transformer) and config.model.initialize_from is not None:
+        if config.model.start_weights is not None:
             from transformer.training.initialization import complete_config
 
             config = complete_config(config, lambda line: print(line, file=sys.stderr))
         print(dump_config(config), end="")
         return
     # JAX is imported only now, so that a mistake in the config is told at once.
-    from transformer.evaluation.metrics import scores
     from transformer.training.devices import set_up_jax
     from transformer.training.dry_run import dry_run
     from transformer.training.loop import train
@@ -42,7 +40,7 @@ def main() -> None:
         dry_run(config)
         return
     directory = arguments.run_dir or Path("runs") / config.name
-    summary = train(config, directory, score=scores, resume=arguments.resume)
+    summary = train(config, directory, resume=arguments.resume)
     if summary is None:
         print(f"stopped; a checkpoint is saved. To go on: {shlex.join(['python', *sys.argv])}")
     else:

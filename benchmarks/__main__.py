@@ -15,6 +15,9 @@ from benchmarks.first_step import measure_first_step
 from benchmarks.report import document, first_step_markdown, row_figures, table_markdown
 from benchmarks.rounds import ROOT, Worker, measure
 from benchmarks.tables import TABLES, TEXT_LENGTH, Table
+from transformer.config.command_line import positive_integer, positive_number
+from transformer.config.errors import UsageError, run_command
+from transformer.data.outputs import make_output_directory
 from transformer.evaluation.machine import provenance
 
 LIBRARIES = ["torch", "transformers", "jax", "jaxlib", "flax", "optax", "numpy", "pydantic", "jaxtyping"]
@@ -43,9 +46,11 @@ def _arguments() -> argparse.Namespace:
         help="an interpreter to run competitors with; may be given several times. Each competitor runs under every one that has its "
         "libraries in another version. By default this one, and .venv-parity/bin/python where it exists",
     )
-    parser.add_argument("--rounds", type=int, default=8, help="alternating rounds (default: %(default)s)")
-    parser.add_argument("--round-seconds", type=float, default=1.0, help="least duration of a round (default: %(default)s)")
-    parser.add_argument("--text-steps", type=int, default=16, help="training steps in a pass over real texts (default: %(default)s)")
+    parser.add_argument("--rounds", type=positive_integer, default=8, help="alternating rounds (default: %(default)s)")
+    parser.add_argument("--round-seconds", type=positive_number, default=1.0, help="least duration of a round (default: %(default)s)")
+    parser.add_argument(
+        "--text-steps", type=positive_integer, default=16, help="training steps in a pass over real texts (default: %(default)s)"
+    )
     parser.add_argument(
         "--output",
         type=Path,
@@ -60,8 +65,13 @@ def _arguments() -> argparse.Namespace:
 
 
 def versions(python: str) -> dict[str, str | None]:
-    """The versions of Python and of the libraries that an interpreter has."""
-    return json.loads(subprocess.run([python, "-c", PROBE], check=True, capture_output=True, text=True).stdout)
+    """The versions of Python and of the libraries that an interpreter has. Raises UsageError where it is none."""
+    try:
+        return json.loads(subprocess.run([python, "-c", PROBE], check=True, capture_output=True, text=True).stdout)
+    except OSError as error:
+        raise UsageError(f"--python {python} cannot be run: {error.strerror}; name an interpreter, such as .venv/bin/python") from error
+    except (subprocess.CalledProcessError, ValueError) as error:
+        raise UsageError(f"--python {python} is no Python interpreter; name one, such as .venv/bin/python") from error
 
 
 def starts(
@@ -108,6 +118,7 @@ def main() -> None:
     parity = ROOT / ".venv-parity" / "bin" / "python"
     pythons = chosen.python or [sys.executable, *([str(parity)] if parity.exists() else [])]
     interpreters = {python: versions(python) for python in pythons}
+    make_output_directory("--output", chosen.output)
     head = provenance(libraries=False)
     head["machine"]["load_average"] = os.getloadavg()[0]
     report: dict[str, Any] = {
@@ -117,7 +128,6 @@ def main() -> None:
         "round_seconds": chosen.round_seconds,
         "tables": [],
     }
-    chosen.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         # Start times are those without compilation caches.
         environment = {
@@ -145,4 +155,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

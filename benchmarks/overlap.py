@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 
+from transformer.config.errors import run_command
 from transformer.config.load import load_config
 from transformer.host import make_allocation_cheap
 from transformer.training.experiment import Stopwatch, build_experiment
@@ -61,4 +62,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     make_allocation_cheap()
-    main()
+    run_command(main)

@@ -24,6 +24,8 @@ from jax import Array
 from jaxtyping import Float
 
 from benchmarks.search_quality import DEPTHS, Quality, bm25_scores, classes, embedder_scores, retrieval_quality
+from transformer.config.command_line import positive_integer, positive_number
+from transformer.config.errors import run_command
 from transformer.config.load import load_config
 from transformer.data.sources import read_source
 from transformer.evaluation.machine import processor
@@ -36,7 +38,7 @@ from transformer.training.devices import set_up_jax
 
 SIZES = ((18_821, 64), (18_821, 384), (1_000_000, 384))
 """(documents, width): all texts of 20 Newsgroups, at the width of a small encoder here and at MiniLM's; and a million."""
-FOUND, TEMPERATURE = 10, np.float32(0.05)
+TOP, TEMPERATURE = 10, np.float32(0.05)
 NEWSGROUPS = Path(__file__).parent.parent / "configs" / "newsgroups" / "transformer.yaml"
 
 
@@ -54,23 +56,23 @@ def ways(documents: int, width: int) -> dict[str, Callable[[np.ndarray], Any]]:
     host_columns /= np.linalg.norm(host_columns, axis=0)
     keys, columns = jax.device_put(host_keys), jax.device_put(host_columns)
     halves, rows = keys.astype(jnp.bfloat16), jax.device_put(np.ascontiguousarray(host_columns.T))
-    ranked = jax.jit(lambda query, keys: rank(query, keys, TEMPERATURE, FOUND)[:3])
-    attended = jax.jit(partial(attend, found=FOUND))
+    ranked = jax.jit(lambda query, keys: rank(query, keys, TEMPERATURE, TOP)[:3])
+    attended = jax.jit(partial(attend, top=TOP))
 
     @jax.jit
     def ranked_by_halves(query: Array, keys: Array) -> tuple[Array, ...]:
         scores = attention_scores(query * (math.sqrt(width) / TEMPERATURE), keys, jnp.bfloat16)
-        best, found = jax.lax.top_k(scores, FOUND)
+        best, found = jax.lax.top_k(scores, TOP)
         return found, best, jnp.take_along_axis(attention_weights(scores), found, axis=1)
 
     @jax.jit
     def attended_by_rows(query: Array, keys: Array, values: Array) -> tuple[Array, ...]:
-        *found, weights = rank(query, keys, TEMPERATURE, FOUND)
+        *found, weights = rank(query, keys, TEMPERATURE, TOP)
         return *found, weighted_sum(weights, values)
 
     def with_numpy(query: np.ndarray) -> tuple[np.ndarray, ...]:
         cosines = host_keys @ query[0]
-        best = np.argpartition(-cosines, FOUND)[:FOUND]
+        best = np.argpartition(-cosines, TOP)[:TOP]
         exponentials = np.exp((cosines - cosines.max()) / TEMPERATURE)
         weights = exponentials / exponentials.sum()
         order = best[np.argsort(-cosines[best])]
@@ -123,6 +125,8 @@ def quality_table(models: list[str]) -> str:
     def report(line: str) -> None:
         sys.stderr.write(line + "\n")
 
+    # First, so that a name that was mistyped is told at once.
+    embedders = [(name, open_model(name, report)[0]) for name in models]
     splits = read_source(load_config(NEWSGROUPS).data, report).splits
     documents, queries = splits["train"], splits["test"]
     texts, asked = ([str(text) for text in rows.texts] for rows in (documents, queries))
@@ -130,9 +134,9 @@ def quality_table(models: list[str]) -> str:
     heads = " | ".join(f"recall@{depth}" for depth in DEPTHS)
     lines = [f"| ranked by | {heads} | nDCG@10 | minutes |", "| --- | ---: | ---: | ---: | ---: |"]
     perfect: Quality | None = None
-    for name in ["BM25", *models]:
+    for name, embedder in [("BM25", None), *embedders]:
         start = time.perf_counter()
-        scores = bm25_scores(texts, asked) if name == "BM25" else embedder_scores(open_model(name, report)[0], texts, asked)
+        scores = bm25_scores(texts, asked) if embedder is None else embedder_scores(embedder, texts, asked)
         quality = retrieval_quality(scores, of_queries, of_documents)
         minutes = (time.perf_counter() - start) / 60
         recalls = " | ".join(f"{quality.recall[depth]:.2%}" for depth in DEPTHS)
@@ -150,8 +154,8 @@ def main() -> None:
         prog="python -m benchmarks.search", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quality", nargs="*", metavar="MODEL", help="measure BM25 and these models, named as for scripts/retrieve.py")
-    parser.add_argument("--rounds", type=int, default=6, help="rounds of the speed measurement (default: %(default)s)")
-    parser.add_argument("--round-seconds", type=float, default=0.5, help="duration of each (default: %(default)s)")
+    parser.add_argument("--rounds", type=positive_integer, default=6, help="rounds of the speed measurement (default: %(default)s)")
+    parser.add_argument("--round-seconds", type=positive_number, default=0.5, help="duration of each (default: %(default)s)")
     chosen = parser.parse_args()
     set_up_jax()
     table = speed_table(chosen.rounds, chosen.round_seconds) if chosen.quality is None else quality_table(chosen.quality)
@@ -160,4 +164,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     make_allocation_cheap()
-    main()
+    run_command(main)

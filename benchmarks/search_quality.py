@@ -1,5 +1,6 @@
 """How good a ranking is, on a task where the documents of a query's class are those it should find."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -60,6 +61,8 @@ def retrieval_quality(
 def bm25_scores(documents: Sequence[str], queries: Sequence[str]) -> Scores:
     """BM25 as the library bm25s has it by default: Lucene's variant (k1 = 1.5, b = 0.75), English stop words left out, no stemming."""
     import bm25s  # here, since it computes with JAX while it is imported, before `set_up_jax` could say on what
+
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets DEBUG itself
 
     engine = bm25s.BM25()
     engine.index(bm25s.tokenize(list(documents), show_progress=False), show_progress=False)

@@ -11,7 +11,8 @@ from transformer.config.errors import UsageError, run_command
 from transformer.config.load import dump_config, load_yaml_as
 from transformer.config.parallelism import ParallelismStudy
 from transformer.data.outputs import make_output_directory
-from transformer.host import make_allocation_cheap, write_whole
+from transformer.files import write_whole
+from transformer.host import make_allocation_cheap
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT = "configs/benchmark/default.yaml"

@@ -15,7 +15,8 @@ from transformer.config.comparison import Comparison
 from transformer.config.errors import RunError, run_command
 from transformer.config.load import load_yaml_as
 from transformer.data.outputs import make_output_directory
-from transformer.host import make_allocation_cheap, write_whole
+from transformer.files import write_whole
+from transformer.host import make_allocation_cheap
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,7 +50,7 @@ def main() -> None:
 
     set_up_jax()
     console = Console(markup=False, emoji=False, highlight=False)
-    rivals = load_rivals(comparison, Path(arguments.config).parent)
+    rivals = load_rivals(comparison, Path(arguments.config).parent, console.print)
     make_output_directory("--output", output)
     figures = run_comparison(comparison, rivals, output, _train, console.print)
     write_whole(output / "report.json", json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from transformer.config.errors import run_command
 from transformer.data.outputs import check_output_file, write_output_file
+from transformer.data.sources import SPLITS
 from transformer.host import make_allocation_cheap
 
 DESCRIPTION = """\
@@ -33,7 +34,7 @@ def main() -> None:
     """Measure the run that the command line names."""
     parser = argparse.ArgumentParser(description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", metavar="RUN_DIR", nargs="+", help="directory of a run that train.py finished; of several, the average")
-    parser.add_argument("--split", choices=("train", "validation", "test"), default="test", help="which examples (default: %(default)s)")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="which examples (default: %(default)s)")
     parser.add_argument("--baseline", metavar="OTHER_RUN_DIR", help="a run on the same data to compare with")
     parser.add_argument("--output", metavar="FILE.json", type=Path, help="write every figure here")
     arguments = parser.parse_args()
@@ -120,11 +121,11 @@ def _confusion_table(names: list[str], confusion: np.ndarray) -> Table:
     return table
 
 
-def _confused_pairs_table(names: list[str], confusion: np.ndarray, most: int = 20) -> Table:
+def _confused_pairs_table(names: list[str], confusion: np.ndarray) -> Table:
     table = Table("true", "predicted")
     table.add_column("examples", justify="right")
     errors = confusion * ~np.eye(len(names), dtype=bool)
-    for index in np.argsort(-errors, axis=None, kind="stable")[:most]:
+    for index in np.argsort(-errors, axis=None, kind="stable")[:20]:
         true, predicted = np.unravel_index(index, errors.shape)
         if errors[true, predicted]:
             table.add_row(names[true], names[predicted], str(errors[true, predicted]))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from transformer.config.command_line import positive_integer
 from transformer.config.errors import UsageError, run_command
 from transformer.data.lines import answer_standard_input, check_unicode, open_standard_streams
 from transformer.data.outputs import check_output_file, write_output_file
@@ -54,7 +55,7 @@ def main() -> None:
     )
     parser.add_argument("--documents", metavar="FILE.jsonl", type=Path, required=True, help="what is searched")
     parser.add_argument("--query", metavar="TEXT", help="what is searched for; without it, standard input is read")
-    parser.add_argument("--top", metavar="K", type=_positive, default=10, help="how many titles are told (default: %(default)s)")
+    parser.add_argument("--top", metavar="K", type=positive_integer, default=10, help="how many titles are told (default: %(default)s)")
     parser.add_argument("--index", metavar="DIR", type=Path, help="where the index is kept (default: FILE.jsonl.index, beside the file)")
     parser.add_argument("--sums", metavar="FILE.npy", type=Path, help="write the weighted sums here, a row a query, float32")
     arguments = parser.parse_args()
@@ -117,12 +118,6 @@ def _named(document: Any, **figures: float) -> dict[str, Any]:
 def _rounded(value: float) -> float:
     # Six digits are what float32 holds.
     return float(f"{value:.6g}")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
 
 
 if __name__ == "__main__":

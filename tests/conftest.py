@@ -1,7 +1,10 @@
 """What every test runs under: shapes and types checked, no network, CPU, compiled functions kept between runs."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -15,6 +18,10 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 # would have to happen before a test process uses JAX.
 os.environ.setdefault("XLA_FLAGS", "--xla_gpu_deterministic_ops=true --xla_force_host_platform_device_count=1")
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Tests find nothing in the cache of whoever runs them and leave nothing there; tests/parity looks there for weights that it cannot fetch.
+os.environ.setdefault("USERS_CACHE", os.environ.get("ENCODER_TRAINER_CACHE", ""))  # of the first process: xdist starts others
+os.environ["ENCODER_TRAINER_CACHE"] = tempfile.mkdtemp(prefix="encoder-trainer-tests-")
+atexit.register(shutil.rmtree, os.environ["ENCODER_TRAINER_CACHE"], ignore_errors=True)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [OFFLINE, str(ROOT), os.environ.get("PYTHONPATH")]))
 sys.path.insert(0, OFFLINE)
 

@@ -1,17 +1,12 @@
-"""The process and its machine: settings made before JAX takes any memory, how much it took, files written whole, directories locked."""
+"""The process and its machine: settings made before JAX takes any memory, and how much it took."""
 
-import contextlib
 import ctypes
 import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-
-if sys.platform != "win32":
-    import fcntl
 
 # XLA on CPUs allocates its temporary buffers anew at every step, glibc returns large blocks to the system each time, and each comes back
 # as thousands of page faults: 110,000 a step (d = 256, 4 layers, 4,096 tokens), 520 ms. Huge pages make that 1,100 faults and 310 ms, at
@@ -66,43 +61,3 @@ def commit() -> str | None:
         return None
     git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return git.stdout.strip() or None
-
-
-PARTIAL = ".partial"
-"""Ending of a file's name while it is written."""
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, text as UTF-8, so that a kill leaves the old one or the new one."""
-    beside = path.with_name(path.name + PARTIAL)
-    try:
-        with beside.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-@contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Keep the directory from whoever else locks it; the system ends the lock with the process, however that ends.
-
-    Raises BlockingIOError where another process has it. Where the file system has no locks, nobody is kept out.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise
-        except OSError:  # as some network file systems do
-            pass
-        yield
-    finally:
-        os.close(descriptor)

@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import search_quality
+from benchmarks import search, search_quality
 from benchmarks.search_quality import bm25_scores, embedder_scores, retrieval_quality
 from tests.search.conftest import WORDS, small_embedder
+from transformer.config.errors import UsageError
 
 CLASSES = np.array([0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])
 
@@ -46,12 +47,13 @@ def test_blocks_of_any_size_give_the_same(monkeypatch):
     assert (cut.ndcg, cut.recall[10]) == pytest.approx((whole.ndcg, whole.recall[10]))
 
 
-def test_bm25_ranks_rare_words_above_common_ones_and_knows_no_others():
+def test_bm25_ranks_rare_words_above_common_ones_and_knows_no_others(caplog):
     documents = ["the wheat", "oil wheat", "oil price", "oil rate", "oil bank"]
     (scores,) = bm25_scores(documents, ["wheat oil", "unheard words", ""])
     assert scores[0].argmax() == 1
     assert scores[0, 0] > scores[0, 2]
     assert not scores[1:].any()
+    assert not [record for record in caplog.records if record.name == "bm25s"], "the library tells each of its steps"
 
 
 def test_scores_of_vectors_rank_a_text_above_others_for_itself(monkeypatch):
@@ -59,6 +61,12 @@ def test_scores_of_vectors_rank_a_text_above_others_for_itself(monkeypatch):
     scores = np.concatenate(list(embedder_scores(small_embedder(), WORDS, WORDS)))
     assert scores.shape == (16, 16)
     assert scores.argmax(axis=1).tolist() == list(range(16))
+
+
+def test_a_model_that_there_is_not_is_told_before_anything_is_ranked(monkeypatch, tmp_path):
+    monkeypatch.setattr(search, "read_source", lambda *_: pytest.fail("read before the models were opened"))
+    with pytest.raises(UsageError, match="is not a run directory"):
+        search.quality_table([str(tmp_path)])
 
 
 def test_nothing_that_is_imported_takes_the_choice_of_devices_away():

@@ -263,10 +263,12 @@ def test_rows_come_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["zebra", "ant"])})
     split = datasets.Dataset.from_dict({"text": TEXTS, "label": [number % 2 for number in range(60)]}, features=features)
     found = datasets.DatasetDict(train=split, test=split.select(range(10)))
-    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: found)
-    source = {"kind": "hub", "name": "somebody/texts"}
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(datasets, "load_dataset", lambda *names, **settings: asked.append((*names, settings)) or found)
+    source = {"kind": "hub", "name": "somebody/texts", "configuration": "plain", "revision": "v2"}
     dataset = load_dataset(config(source))
     assert dataset.labels == ["zebra", "ant"]
+    assert set(map(str, asked)) == {str(("somebody/texts", "plain", {"revision": "v2"}))}
     assert dataset.test is not None
     assert dataset.test.labels.tolist() == [0, 1] * 5
     assert dataset.test_rows_in_train == 10

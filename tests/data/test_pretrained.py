@@ -6,6 +6,7 @@ import json
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import huggingface_hub
@@ -13,6 +14,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from huggingface_hub import errors
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.numpy import save_file
 
 from transformer.config.errors import UsageError
@@ -135,6 +137,30 @@ def test_a_command_that_converts_takes_the_revision_that_the_config_names(direct
         locate_weights(HubWeights(name="some/model", revision="v1"), print)
 
 
+def test_of_a_hub_model_only_plain_files_at_the_pinned_revision_are_fetched(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither pickles nor code, and every file of weights that are in several."""
+    asked: list[dict[str, Any]] = []
+
+    def download(name: str, **settings: Any) -> str:
+        asked.append({"name": name, **settings})
+        return str(directory)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert locate_weights(HubWeights(name="some/model", revision="v1"), print) == directory
+    assert [(one["name"], one["revision"]) for one in asked] == [("some/model", "v1")]
+    wanted = ["config.json", "tokenizer.json", "model.safetensors", "model.safetensors.index.json", "model-00002-of-00010.safetensors"]
+    others = [
+        "pytorch_model.bin",
+        "pytorch_model-00001-of-00002.bin",
+        "training_args.bin",
+        "modeling_own.py",
+        "tf_model.h5",
+        "onnx/model.onnx",
+    ]
+    patterns = {name: asked[0].get(name) for name in ("allow_patterns", "ignore_patterns")}
+    assert list(filter_repo_objects([*wanted, *others], **patterns)) == wanted
+
+
 @pytest.mark.parametrize(("entries", "accepted"), [(120, True), (121, False), ("many", True)])
 def test_a_tokenizer_that_knows_less_than_half_of_the_weights_tokens_is_refused(directory: Path, entries: object, accepted: bool) -> None:
     """As one of special tokens alone, which is written where no vocabulary was found."""
@@ -176,6 +202,30 @@ def test_a_type_that_is_not_read_is_named(directory: Path) -> None:
     save_file({"a": np.ones(4, np.float32), "b": np.ones(4, ml_dtypes.float8_e4m3fn)}, directory / "model.safetensors")
     with pytest.raises(UsageError, match=r"have b as F8_E4M3: they are quantized; take those in float32"):
         read_safetensors(directory)["b"]
+
+
+@pytest.mark.parametrize("kind", ["F4", "F6_E2M3", "F6_E3M2", "F8_E8M0"])
+def test_a_type_that_numpy_does_not_have_is_named(directory: Path, kind: str) -> None:
+    size = int(kind[1])  # of eight numbers, in bytes
+    tensors = {
+        "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+        "b": {"dtype": kind, "shape": [8], "data_offsets": [4, 4 + size]},
+    }
+    header = json.dumps(tensors).encode()
+    (directory / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4 + size))
+    with pytest.raises(UsageError, match=rf"have b as {kind}: they are quantized; take those in float32"):
+        read_safetensors(directory)["b"]
+
+
+def test_a_tokenizer_with_gaps_beside_published_weights_is_not_to_be_renumbered(directory: Path) -> None:
+    """The rows of the weights' embedding go by its numbers."""
+    tokenizer = json.loads((directory / "tokenizer.json").read_text())
+    last = max(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].__getitem__)
+    tokenizer["model"]["vocab"][last] = 99
+    (directory / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(UsageError, match=r"has gaps in its vocabulary: 60 entries, but indices up to 99; .*take other weights") as refused:
+        locate(directory)
+    assert "renumber" not in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"bert"'])

@@ -177,7 +177,7 @@ def test_a_tokenizer_file_that_is_missing_broken_or_without_special_tokens_is_an
     with pytest.raises(UsageError, match=r"plain has no padding token \(\[PAD\] or <pad>\)"):
         special_tokens(plain, "plain")
     Tokenizer(models.WordLevel({"[UNK]": 0, "word": 7}, unk_token="[UNK]")).save(str(tmp_path / "gaps.json"))
-    with pytest.raises(UsageError, match=r"gaps\.json has gaps in its vocabulary: 2 entries, but indices up to 7"):
+    with pytest.raises(UsageError, match=r"gaps\.json has gaps in its vocabulary: 2 entries, but indices up to 7; renumber them"):
         read_tokenizer(tmp_path / "gaps.json")
 
 
@@ -224,7 +224,14 @@ def test_the_vocabulary_tells_which_tokens_go_on_with_a_word(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram", "byte"])
 @pytest.mark.parametrize(
-    "words", [["我", "喜", "欢", "学", "习", "语", "言", "。", "你", "呢"], ["Ärger", "—", "“naïve", "”"], ["день"], ["ひ", "と"]]
+    "words",
+    [
+        ["我", "喜", "欢", "学", "习", "语", "言", "。", "你", "呢"],
+        ["Ärger", "—", "“naïve", "”"],
+        ["день"],
+        ["ひ", "と"],
+        ["時", "々", "ｶ", "ﾅ"],
+    ],
 )
 def test_scripts_without_spaces_and_signs_of_all_scripts_begin_words(kind: str, words: list[str]) -> None:
     """Wherever the tokenizer cuts the text: a piece begins a word where a word begins, and goes on with one elsewhere."""
@@ -241,6 +248,12 @@ def test_scripts_without_spaces_and_signs_of_all_scripts_begin_words(kind: str, 
             assert continues[index] == (start not in begins or start == last), encoding.tokens
         last = start
     assert last > 0
+
+
+@pytest.mark.parametrize("sign", ["▁", "Ġ"])
+def test_an_entry_of_no_characters_goes_on_with_no_word(sign: str) -> None:
+    vocabulary = {"[UNK]": 0, "": 1, f"{sign}wheat": 2, "s": 3}
+    assert continuing_tokens(Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))).tolist() == [False, False, False, True]
 
 
 def _words(indices: list[int], continues: np.ndarray) -> list[list[int]]:

@@ -18,7 +18,6 @@ from transformer.evaluation.bag_of_words import bag_of_words
 from transformer.evaluation.comparison import load_rivals, run_comparison
 from transformer.evaluation.comparison_figures import FLOOR
 from transformer.evaluation.comparison_trainings import Training
-from transformer.evaluation.metrics import scores
 from transformer.training.loop import train as train_here
 
 LETTERS = [f"{first}{second}" for first in "abcdefgh" for second in "xyz"]
@@ -49,7 +48,7 @@ def directory(tmp_path_factory):
 
 
 def comparison(**changes):
-    rivals = {name: {"config": f"{name}.yaml", "family": "attention", "description": name} for name in ("transformer", "rnn")}
+    rivals = {name: {"config": f"{name}.yaml", "description": name} for name in ("transformer", "rnn")}
     return Comparison.model_validate({"name": "tiny", "rivals": rivals, "learning_rates": [1e-3, 1e-1], "seeds": [0, 1], **changes})
 
 
@@ -58,7 +57,7 @@ def test_the_floor_gives_a_class_without_a_training_row_no_probability(directory
     config = load_config(directory / "rnn.yaml")
     dataset = load_dataset(config)
     known = bag_of_words(config, dataset, lambda _: None)[1]
-    splits = {name: replace(getattr(dataset, name), labels=2 * getattr(dataset, name).labels) for name in ("train", "validation", "test")}
+    splits = {name: replace(split, labels=2 * split.labels) for name, split in dataset.splits.items()}
     figures, wider = bag_of_words(config, replace(dataset, labels=["n", "neither", "s"], **splits), lambda _: None)
     np.testing.assert_array_equal(wider, np.insert(known, 1, 0.0, axis=1))
     assert figures["test"]["accuracy"] > 0.9
@@ -75,7 +74,7 @@ def test_a_study_tests_once_at_the_end_and_repeats_no_training(directory, tmp_pa
 
     def train(file, run):
         events.append("train")
-        summary = train_here(load_config(file), run, score=scores)
+        summary = train_here(load_config(file), run)
         assert summary["test"] is None
 
     predict = module.predict_split
@@ -85,9 +84,9 @@ def test_a_study_tests_once_at_the_end_and_repeats_no_training(directory, tmp_pa
         return predict(run, split, tell)
 
     monkeypatch.setattr(module, "predict_split", watched)
-    alone = {"rnn": {"config": "rnn.yaml", "family": "recurrence", "description": "alone, to save time"}}
+    alone = {"rnn": {"config": "rnn.yaml", "description": "alone, to save time"}}
     settings = comparison(rivals=alone)
-    rivals = load_rivals(settings, directory)
+    rivals = load_rivals(settings, directory, print)
     figures = run_comparison(settings, rivals, tmp_path, train, lambda _: None)
     assert events == ["train"] * 3 + ["test"] * 2  # two rates, and one more seed at the better one
     rival, floor = figures["rivals"]
@@ -101,7 +100,7 @@ def test_a_study_tests_once_at_the_end_and_repeats_no_training(directory, tmp_pa
     assert len(events) == 5
     assert again["pairs"] == figures["pairs"]
 
-    changed = load_rivals(comparison(rivals=alone, settings=["training.epochs=2"]), directory)
+    changed = load_rivals(comparison(rivals=alone, settings=["training.epochs=2"]), directory, print)
     with pytest.raises(UsageError, match=r"training\.epochs"):
         run_comparison(settings, changed, tmp_path, train, lambda _: None)
 
@@ -112,24 +111,35 @@ def test_letters_that_stand_alone_are_words_where_there_are_no_others(tmp_path):
         (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]))
     source = {"kind": "files", **{name: [{"path": str(tmp_path / f"{name}.csv")}] for name in ("train", "test")}}
     config = schema.Config.model_validate({"name": "letters", "data": {"source": source, "maximum_length": 16}})
-    assert bag_of_words(config, load_dataset(config), print)[0]["test"]["accuracy"] == 1.0
+    figures, _ = bag_of_words(config, load_dataset(config), print)
+    assert (figures["terms"], figures["test"]["accuracy"]) == ("words", 1.0)
+
+
+def test_where_the_tokenizer_splits_into_characters_so_does_the_floor(tmp_path):
+    """Texts of the same letters, told apart by which stands beside which: more than single characters can tell."""
+    rows = [f"{'abab' if row % 2 else 'aabb'},{row % 2}" for row in range(60)]
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]))
+    source = {"kind": "files", **{name: [{"path": str(tmp_path / f"{name}.csv")}] for name in ("train", "test")}}
+    settings = {"name": "letters", "data": {"source": source, "maximum_length": 16}, "tokenizer": {"kind": "character"}}
+    config = schema.Config.model_validate(settings)
+    figures, _ = bag_of_words(config, load_dataset(config), print)
+    assert (figures["terms"], figures["features"], figures["test"]["accuracy"]) == ("characters", 2 + 4, 1.0)
 
 
 def test_rivals_that_would_not_be_equal_are_named(directory):
-    rivals = {name: {"config": f"{name}.yaml", "family": "recurrence", "description": name} for name in ("rnn", "other")}
+    rivals = {name: {"config": f"{name}.yaml", "description": name} for name in ("rnn", "other")}
     for section, key, value in (("training", "epochs", 9), ("model", "width", 16)):
         (directory / "other.yaml").write_text(json.dumps({"extends": "rnn.yaml", section: {key: value}}))
         with pytest.raises(UsageError, match=rf"rnn and other differ in {section}\.{key}"):
-            load_rivals(comparison(rivals=rivals), directory)
+            load_rivals(comparison(rivals=rivals), directory, print)
 
 
 def test_rivals_of_unequal_size_are_named_before_any_training(directory, tmp_path):
     (directory / "other.yaml").write_text(json.dumps({"extends": "rnn.yaml", "model": {"hidden": 22}}))
-    settings = comparison(
-        rivals={name: {"config": f"{name}.yaml", "family": "recurrence", "description": name} for name in ("rnn", "other")}
-    )
+    settings = comparison(rivals={name: {"config": f"{name}.yaml", "description": name} for name in ("rnn", "other")})
     with pytest.raises(UsageError, match=r"other has [\d,]+ parameters .* rnn has .* within 5%, by model\.hidden"):
-        run_comparison(settings, load_rivals(settings, directory), tmp_path, lambda *_: pytest.fail("trained"), lambda _: None)
+        run_comparison(settings, load_rivals(settings, directory, print), tmp_path, lambda *_: pytest.fail("trained"), lambda _: None)
 
 
 @pytest.mark.parametrize(
@@ -139,9 +149,9 @@ def test_rivals_of_unequal_size_are_named_before_any_training(directory, tmp_pat
 )
 def test_a_rival_that_is_no_classifier_is_named_before_any_training(directory, kind, changes):
     (directory / "other.yaml").write_text(json.dumps({"extends": "transformer.yaml", "objective": {"kind": kind}, **changes}))
-    alone = {"mine": {"config": "other.yaml", "family": "attention", "description": "alone"}}
+    alone = {"mine": {"config": "other.yaml", "description": "alone"}}
     with pytest.raises(UsageError, match=rf"mine is no classifier: its objective is {kind}; .* rivals\.mine\.config"):
-        load_rivals(comparison(rivals=alone), directory)
+        load_rivals(comparison(rivals=alone), directory, print)
 
 
 def test_predictions_that_a_kill_cut_short_are_made_again(directory, tmp_path, monkeypatch):
@@ -164,32 +174,49 @@ def test_predictions_that_a_kill_cut_short_are_made_again(directory, tmp_path, m
 
 def test_a_rival_may_have_settings_of_its_own_but_no_advantage(directory):
     def with_settings(*own):
-        rivals = {name: {"config": f"{name}.yaml", "family": "recurrence", "description": name} for name in ("transformer", "rnn")}
+        rivals = {name: {"config": f"{name}.yaml", "description": name} for name in ("transformer", "rnn")}
         rivals["rnn"]["settings"] = list(own)
-        return load_rivals(comparison(rivals=rivals, settings=["model.dropout=0.3"]), directory)
+        return load_rivals(comparison(rivals=rivals, settings=["model.dropout=0.3"]), directory, print)
 
     rivals = with_settings("model.dropout=0.1", "objective.token_masking=0.2", "batching.tokens=2048", "schedule.warmup_steps=3")
     assert (rivals["transformer"].model.dropout, rivals["rnn"].model.dropout) == (0.3, 0.1)
     assert (rivals["transformer"].objective.token_masking, rivals["rnn"].objective.token_masking) == (0.0, 0.2)
     assert rivals["rnn"].batching.tokens == 2048 != rivals["transformer"].batching.tokens
-    for nothing, remedy in (("seed=9", "seeds:"), ("optimizer.learning_rate=1", "learning_rates:"), ("name=mine", "follows from")):
-        with pytest.raises(UsageError, match=rf"^rivals\.rnn\.settings: {nothing} would be without effect; .*{remedy}"):
-            with_settings(nothing)
-    with pytest.raises(UsageError, match=r"^settings: seed=9 would be without effect"):
-        load_rivals(comparison(settings=["seed=9"]), directory)
+    for setting, key, remedy in (
+        ("seed=9", "seed", "seeds:"),
+        ("name=mine", "name", "follows from"),
+        ("optimizer.learning_rate=1", "optimizer.learning_rate", "learning_rates:"),
+        ("optimizer={kind: muon, learning_rate: 0.5}", "optimizer.learning_rate", "learning_rates:"),
+        ("training={epochs: 1, evaluate_test: true}", "training.evaluate_test", "at the end"),
+    ):
+        with pytest.raises(UsageError, match=rf"^rivals\.rnn\.settings: {setting} would set {key} without effect; .*{remedy}"):
+            with_settings(setting)
+    with pytest.raises(UsageError, match=r"^settings: seed=9 would set seed without effect"):
+        load_rivals(comparison(settings=["seed=9"]), directory, print)
     for advantage in ("training.epochs=2", "objective.members=2", "data.maximum_length=12"):
         with pytest.raises(UsageError, match=rf"transformer and rnn differ in {advantage.partition('=')[0]}"):
             with_settings(advantage)
 
 
-def test_as_many_steps_of_other_batches_are_not_equal(directory):
-    rivals = {
-        name: {"config": f"{name}.yaml", "family": "recurrence", "description": name, "settings": own}
-        for name, own in (("transformer", []), ("rnn", ["batching.tokens=128"]))
-    }
-    assert load_rivals(comparison(rivals=rivals), directory)
-    with pytest.raises(UsageError, match=r"differ in batching\.tokens, so that training\.maximum_steps is not the same number of epochs"):
-        load_rivals(comparison(rivals=rivals, settings=["training.maximum_steps=5"]), directory)
+@pytest.mark.parametrize("key", ["maximum_steps", "evaluate_every"])
+def test_as_many_steps_of_other_batches_are_not_equal(directory, key):
+    """A rival with half the tokens a batch would read half the texts, or have its best checkpoint picked from twice as many."""
+
+    def rivals(*settings):
+        own = {"transformer": [], "rnn": ["batching.tokens=128"]}
+        entries = {name: {"config": f"{name}.yaml", "description": name, "settings": own[name]} for name in own}
+        return load_rivals(comparison(rivals=entries, settings=list(settings)), directory, print)
+
+    assert rivals("training.early_stopping={patience: 2}")
+    with pytest.raises(UsageError, match=rf"differ in batching\.tokens, so that as many steps are .* with training\.{key}=null, under"):
+        rivals(f"training.{key}=5")
+
+
+def test_where_weights_are_fetched_from_is_told(directory, monkeypatch):
+    told = []
+    monkeypatch.setattr("transformer.evaluation.comparison.complete_config", lambda config, tell: tell("fetching weights") or config)
+    load_rivals(comparison(), directory, told.append)
+    assert told == ["fetching weights"] * 2
 
 
 def test_the_configs_of_the_repository_are_fair(pytestconfig):
@@ -199,5 +226,5 @@ def test_the_configs_of_the_repository_are_fair(pytestconfig):
     files = sorted(root.glob("*.yaml"))
     assert files
     for file in files:
-        rivals = load_rivals(load_yaml_as(Comparison, file), root)
+        rivals = load_rivals(load_yaml_as(Comparison, file), root, print)
         assert len({dump_config(config.data) for config in rivals.values()}) == 1

@@ -10,6 +10,7 @@ from flax import nnx
 from transformer.config import schema
 from transformer.config.load import load_config
 from transformer.model.build import build_classifier
+from transformer.model.parameter_paths import names_on_path
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CLASSES = {"newsgroups": 20, "reuters_r8": 8, "movie_snippets": 2, "chinese_reviews": 2}
@@ -23,7 +24,7 @@ def parameters_without_embeddings(config: schema.Config, classes: int) -> int:
         return build_classifier(config.model, vocabulary_size=50, classes=classes, maximum_length=8, pairs=False, key=jax.random.key(0))
 
     leaves = jax.tree_util.tree_flatten_with_path(nnx.state(nnx.eval_shape(build)))[0]
-    return sum(math.prod(leaf.shape) for path, leaf in leaves if not any(getattr(key, "key", None) == "embedding" for key in path))
+    return sum(math.prod(leaf.shape) for path, leaf in leaves if "embedding" not in names_on_path(path))
 
 
 @pytest.mark.parametrize("task", CLASSES)

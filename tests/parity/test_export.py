@@ -13,7 +13,6 @@ from flax import nnx
 
 from transformer.config import schema
 from transformer.data.tokenization import encode_texts, train_tokenizer
-from transformer.evaluation.metrics import scores
 from transformer.export.directory import write_directory
 from transformer.export.hugging_face import export_hugging_face
 from transformer.training.loop import train
@@ -66,7 +65,7 @@ def exported(files, tmp_path, *, pairs=False, objective="classification", scratc
         "optimizer": {"learning_rate": 0.01},
         "training": {"maximum_steps": 6, "metric": "loss"},
     }
-    train(schema.Config.model_validate(config), tmp_path / "run", score=scores)
+    train(schema.Config.model_validate(config), tmp_path / "run")
     run = load_run(tmp_path / "run")
     write_directory(tmp_path / "out", lambda directory: export_hugging_face(run, directory, "out"))
     return run, tmp_path / "out"

@@ -5,6 +5,7 @@ tests/parity`.
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -267,7 +268,8 @@ def test_the_command_for_a_directory_with_a_pickle_converts_model_and_tokenizer(
     )
 
 
-def test_the_published_minilm_embeds_texts_alike():
+def test_the_published_minilm_embeds_texts_alike(monkeypatch):
+    monkeypatch.setenv("ENCODER_TRAINER_CACHE", os.environ["USERS_CACHE"])
     source = load_config(Path(__file__).parents[2] / "configs" / "fine_tune" / "minilm_newsgroups.yaml").model.initialize_from
     if not list((cache_directory() / "packages").glob(f"{source.sha256[:16]}-*")):
         pytest.skip("the weights are not in the cache; python train.py configs/fine_tune/minilm_newsgroups.yaml --dry-run fetches them")

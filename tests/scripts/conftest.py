@@ -10,7 +10,6 @@ import pytest
 
 from tests.scripts.tiny import CONFIG, ROWS
 from transformer.config import schema
-from transformer.evaluation.metrics import scores
 from transformer.training.loop import train
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +60,7 @@ def trained(tmp_path_factory):
 
 
 def train_tiny(config: dict, directory: Path) -> None:
-    train(schema.Config.model_validate(config), directory, score=scores)
+    train(schema.Config.model_validate(config), directory)
 
 
 @pytest.fixture

@@ -164,7 +164,7 @@ print(json.dumps(told))
 def test_a_mistake_on_the_command_line_is_told_before_jax_is_imported(work):
     (work / "full").mkdir()
     (work / "full" / "file").touch()
-    rival = {"config": "config.yaml", "family": "attention", "description": "the only one"}
+    rival = {"config": "config.yaml", "description": "the only one"}
     (work / "comparison.yaml").write_text(json.dumps({"name": "one", "rivals": {"my rival": rival}}))
     mistakes = {
         "train.py": (["config.yaml", "model.layer=2"], "did you mean layers?"),
@@ -193,7 +193,7 @@ def test_a_mistake_on_the_command_line_is_told_before_jax_is_imported(work):
 
 
 def test_a_comparison_that_has_no_place_is_refused_before_a_training(work, refuse):
-    rivals = {"one": {"config": "config.yaml", "family": "attention", "description": "the only one"}}
+    rivals = {"one": {"config": "config.yaml", "description": "the only one"}}
     (work / "comparison.yaml").write_text(json.dumps({"name": "one", "rivals": rivals, "learning_rates": [0.1], "seeds": [0]}))
     refuse(["--output train.csv: File exists; name another directory"], "compare", "comparison.yaml", "--output", "train.csv")
 

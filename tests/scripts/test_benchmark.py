@@ -15,8 +15,8 @@ round_seconds: 0.001
 vocabulary_size: 50
 classes: 3
 models:
-  - {name: transformer, family: attention, encoder: {kind: transformer, width: 16, layers: 1, feed_forward: 32}}
-  - {name: lstm, family: recurrence, encoder: {kind: lstm, width: 16, layers: 1, hidden: 17}}
+  - {name: transformer, encoder: {kind: transformer, width: 16, layers: 1, feed_forward: 32}}
+  - {name: lstm, encoder: {kind: lstm, width: 16, layers: 1, hidden: 17}}
 """
 
 

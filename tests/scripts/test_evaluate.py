@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from transformer import host
+from transformer import files
 
 
 def evaluation(command, capsys, tmp_path, *arguments):
@@ -118,7 +118,7 @@ def test_a_full_disk_costs_nobody_the_old_figures(trained, command, capsys, tmp_
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(host.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     assert command("evaluate", trained / "good", "--output", output) == 2
     assert f"--output {output}: No space left on device; make room, or name another file" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]

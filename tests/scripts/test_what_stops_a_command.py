@@ -1,7 +1,9 @@
 """What may stop any command, whatever it was told: a full disk, too little memory, an interrupt, a file or a stream it may not have."""
 
 import errno
+import itertools
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -85,6 +87,45 @@ def test_an_interrupt_before_the_first_step(work, command, capsys, monkeypatch):
     monkeypatch.undo()
     monkeypatch.chdir(work)
     assert command("train", "config.yaml") == 0
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Has SIGINT come so many times while the batch of a training's third step is placed."""
+
+    def interrupt(times):
+        place, calls = loop.Experiment.place, itertools.count()
+
+        def placed(self, batch):
+            if next(calls) == 2:
+                for _ in range(times):
+                    signal.raise_signal(signal.SIGINT)
+            return place(self, batch)
+
+        monkeypatch.setattr(loop.Experiment, "place", placed)
+
+    return interrupt
+
+
+def test_an_interrupt_saves_and_says_the_command_that_goes_on(work, command, capsys, interrupted):
+    interrupted(1)
+    assert command("train", "config.yaml", "training.epochs=3", "--run-dir", "runs/my run") == 0
+    output = capsys.readouterr()
+    assert output.err == ""
+    said, _, typed = output.out.splitlines()[-1].partition(" To go on: ")
+    assert (said, typed) == ("stopped; a checkpoint is saved.", "python train config.yaml training.epochs=3 --run-dir 'runs/my run'")
+    assert (work / "runs" / "my run" / "checkpoints" / "2").exists()
+    assert not (work / "runs" / "my run" / "summary.json").exists()
+    assert command(*shlex.split(typed)[1:], "--resume", "require") == 0
+    assert "resuming at step 2 of 3" in capsys.readouterr().out
+
+
+def test_a_second_interrupt_ends_at_once(command, capsys, interrupted, work):
+    interrupted(2)
+    assert command("train", "config.yaml", "training.epochs=3") == 130
+    assert capsys.readouterr().err == "interrupted; what was complete is kept, and the same command begins again\n"
+    assert not (work / "runs" / "tiny" / "checkpoints" / "2").exists()
+    assert command("train", "config.yaml", "training.epochs=3") == 0
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -24,12 +24,12 @@ def engine(keys, values, temperature=TEMPERATURE):
 
 
 @given(st.sampled_from([1, 7, 300]), st.sampled_from([1, 3]), st.sampled_from([1, 10]), st.integers(0, 99))
-def test_the_ranking_is_that_of_comparing_with_everything(documents, queries, found, seed):
+def test_the_ranking_is_that_of_comparing_with_everything(documents, queries, top, seed):
     keys, asked = unit_vectors(documents, 16, seed), unit_vectors(queries, 16, seed + 100)
-    answers = engine(keys, keys)(asked, found)
+    answers = engine(keys, keys)(asked, top)
     cosines = asked.astype(np.float64) @ keys.T.astype(np.float64)
-    order = np.argsort(-cosines, axis=1)[:, :found]
-    assert answers.documents.shape == (queries, min(found, documents))
+    order = np.argsort(-cosines, axis=1)[:, :top]
+    assert answers.documents.shape == (queries, min(top, documents))
     np.testing.assert_array_equal(answers.documents, order)
     np.testing.assert_allclose(answers.cosines, np.take_along_axis(cosines, order, 1), atol=1e-6)
 

@@ -1,5 +1,6 @@
 """The index: made once, gone on with where it was stopped, made anew when what it was made of has changed."""
 
+import contextlib
 import errno
 import json
 import os
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.search.conftest import small_embedder, write_documents
-from transformer import host
+from transformer import files
 from transformer.config.errors import RunError, UsageError
 from transformer.search import index as index_module
 from transformer.search.index import default_directory, open_index
@@ -192,7 +193,7 @@ def test_a_disk_that_is_full_before_the_vectors_says_so(documents, opened, monke
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(host.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="No space left on device"):
         opened(documents)
     assert not (default_directory(documents) / "starts.npy").exists()
@@ -213,6 +214,47 @@ def test_an_index_that_another_process_makes_is_let_alone(documents, opened):
     _, texts, told = opened(documents, other)
     assert texts == 2 * COUNT
     assert "made with another model" in told
+
+
+def test_who_is_refused_leaves_the_directory_to_the_one_that_reads_the_documents(documents, opened, monkeypatch):
+    """It is empty until they are read."""
+    read, refused = index_module.read_documents, []
+
+    def read_meanwhile(path):
+        with pytest.raises(UsageError, match="another process makes the index"):
+            opened(documents)
+        refused.append(path)
+        return read(path)
+
+    monkeypatch.setattr(index_module, "read_documents", read_meanwhile)
+    assert opened(documents)[1] == 2 * COUNT
+    assert refused == [documents]
+
+
+@pytest.mark.parametrize("before_the_lock", [True, False])
+def test_a_directory_that_another_process_removes_is_told(documents, opened, monkeypatch, before_the_lock):
+    """As one does whose documents cannot be read: before this process locks the directory, or while it waits to be given the lock."""
+    lock = index_module.locked
+
+    @contextlib.contextmanager
+    def locked(directory):
+        if before_the_lock:
+            directory.rmdir()
+        with lock(directory):
+            if not before_the_lock:
+                directory.rmdir()
+            yield
+
+    monkeypatch.setattr(index_module, "locked", locked)
+    with pytest.raises(UsageError, match="another process makes the index"):
+        opened(documents)
+
+
+def test_documents_that_cannot_be_read_leave_no_directory(documents, opened):
+    documents.write_text("no JSON\n")
+    with pytest.raises(UsageError, match="is not JSON"):
+        opened(documents)
+    assert not default_directory(documents).exists()
 
 
 def test_a_directory_of_something_else_is_left_alone(documents, opened, tmp_path):

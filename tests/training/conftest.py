@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from transformer.config import schema
-from transformer.evaluation.metrics import scores
 from transformer.training import loop
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
@@ -73,7 +72,7 @@ def train_until(monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(loop.Experiment, "place", signalling)
-            assert loop.train(config, directory, score=scores) is None
+            assert loop.train(config, directory) is None
 
     return train_until
 

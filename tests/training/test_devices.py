@@ -17,10 +17,9 @@ import sys
 from pathlib import Path
 import jax
 from transformer.config.load import load_config
-from transformer.evaluation.metrics import scores
 from transformer.training.loop import train
 assert jax.device_count() == int(sys.argv[3])
-train(load_config(sys.argv[1]), Path(sys.argv[2]), score=scores)
+train(load_config(sys.argv[1]), Path(sys.argv[2]))
 """
 
 

@@ -10,7 +10,6 @@ from transformer.config import schema
 from transformer.config.errors import UsageError
 from transformer.config.load import dump_config, load_config
 from transformer.data.dataset import load_dataset
-from transformer.evaluation.metrics import scores
 from transformer.export.hugging_face import export_hugging_face
 from transformer.training.experiment import build_experiment
 from transformer.training.initialization import complete_config
@@ -23,7 +22,7 @@ def trained(make_config, tmp_path_factory):
     """A short run of an encoder with settings that are not the default, with low-rank sums in it."""
     directory = tmp_path_factory.mktemp("runs") / "first"
     model = {"activation": "geglu", "norm": "rms", "positions": "learned", "embedding_norm": True, "low_rank": {"rank": 2}}
-    train(make_config(model=model, training={"maximum_steps": 3}), directory, score=scores)
+    train(make_config(model=model, training={"maximum_steps": 3}), directory)
     return directory
 
 
@@ -61,7 +60,7 @@ def first_parameters(config):
 
 def test_a_run_whose_layers_were_scanned_gives_them_one_by_one(make_config, tmp_path):
     scanned = make_config(model={"layers": 2, "scan_layers": True}, training={"maximum_steps": 1})
-    train(scanned, tmp_path / "run", score=scores)
+    train(scanned, tmp_path / "run")
     theirs = nnx.to_pure_dict(load_run(tmp_path / "run").parameters)["encoder"]["layers"]
     ours = first_parameters(from_run(make_config, tmp_path / "run"))["encoder"]["layers"]
     for number in range(2):
@@ -69,7 +68,7 @@ def test_a_run_whose_layers_were_scanned_gives_them_one_by_one(make_config, tmp_
 
 
 def test_what_stands_on_the_encoder_comes_along_where_it_fits(make_config, tmp_path):
-    train(make_config(model={"head": "tanh"}, training={"maximum_steps": 1}), tmp_path / "run", score=scores)
+    train(make_config(model={"head": "tanh"}, training={"maximum_steps": 1}), tmp_path / "run")
     theirs = nnx.to_pure_dict(load_run(tmp_path / "run").parameters)
     same = first_parameters(from_run(make_config, tmp_path / "run"))
     np.testing.assert_array_equal(same["hidden"]["dense"]["weight"], theirs["hidden"]["dense"]["weight"])
@@ -84,7 +83,7 @@ def test_what_stands_on_the_encoder_comes_along_where_it_fits(make_config, tmp_p
 @pytest.mark.parametrize("layout", ["run", "hugging_face"])
 def test_all_members_of_an_ensemble_begin_with_the_weights_each_with_a_head_of_its_own(make_config, tmp_path, layout):
     bert = {"norm_position": "post", "positions": "learned", "embedding_norm": True, "pooling": ["first"], "head": "tanh"}
-    train(make_config(model=bert, training={"maximum_steps": 1}), tmp_path / "run", score=scores)
+    train(make_config(model=bert, training={"maximum_steps": 1}), tmp_path / "run")
     run = load_run(tmp_path / "run")
     weights = schema.RunWeights(path=str(run.directory))
     if layout == "hugging_face":
@@ -100,7 +99,7 @@ def test_all_members_of_an_ensemble_begin_with_the_weights_each_with_a_head_of_i
         np.testing.assert_array_equal(ours["hidden"]["dense"]["weight"], theirs["hidden"]["dense"]["weight"])
         assert np.abs(ours["head"]["weight"] - theirs["head"]["weight"]).max() > 0
     assert np.abs(members[0]["head"]["weight"] - members[1]["head"]["weight"]).max() > 0
-    train(config, tmp_path / "ensemble", score=scores)
+    train(config, tmp_path / "ensemble")
     learned = nnx.to_pure_dict(load_run(tmp_path / "ensemble").parameters)["members"]
     query = [member["encoder"]["layers"][0]["attention"]["query"]["weight"] for member in learned.values()]
     assert np.abs(query[0] - query[1]).max() > 0
@@ -108,11 +107,11 @@ def test_all_members_of_an_ensemble_begin_with_the_weights_each_with_a_head_of_i
 
 def test_what_is_stored_with_a_run_is_complete_and_resumes(make_config, trained, tmp_path):
     config = from_run(make_config, trained, training={"maximum_steps": 2})
-    train(config, tmp_path / "run", score=scores)
+    train(config, tmp_path / "run")
     stored = load_config(tmp_path / "run" / "config.yaml")
     assert stored == complete_config(config)
     assert complete_config(stored) == stored
-    assert train(config, tmp_path / "run", score=scores)["steps"] == 2
+    assert train(config, tmp_path / "run")["steps"] == 2
     run = load_run(tmp_path / "run")
     # What it started from is not needed any more.
     assert load_dataset(run.config).tokenizer.to_str() == run.tokenizer.to_str()
@@ -125,27 +124,41 @@ def test_what_has_begun_goes_on_without_the_weights_that_it_started_from(make_co
     if layout == "run":
         weights = schema.RunWeights(path=str(tmp_path / "first-run"))
     config = from_run(make_config, tmp_path, model={"initialize_from": weights}, training={"maximum_steps": 4})
-    whole = train(config, tmp_path / "whole", score=scores)
+    whole = train(config, tmp_path / "whole")
     train_until(2, config, tmp_path / "stopped")
     Path(weights.path).rename(tmp_path / "gone")
-    resumed = train(config, tmp_path / "stopped", score=scores)
+    resumed = train(config, tmp_path / "stopped")
     assert resumed["test"] == whole["test"]
-    assert train(config, tmp_path / "stopped", score=scores) == resumed
+    assert train(config, tmp_path / "stopped") == resumed
     ours, theirs = (load_run(tmp_path / name).parameters for name in ("stopped", "whole"))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     assert load_config(tmp_path / "stopped" / "config.yaml") == load_config(tmp_path / "whole" / "config.yaml")
     model = schema.Transformer(initialize_from=weights, dropout=0.3, frozen_layers=1)
     another = config.model_copy(update={"model": model, "tokenizer": schema.TrainedTokenizer()})
     with pytest.raises(UsageError, match=r"these keys differ: tokenizer\.kind, model\.dropout, model\.frozen_layers"):
-        train(another, tmp_path / "stopped", score=scores)
+        train(another, tmp_path / "stopped")
     with pytest.raises(UsageError, match=r"there is no directory|not a run directory"):
-        train(config, tmp_path / "another", score=scores)
+        train(config, tmp_path / "another")
+
+
+def test_what_has_begun_does_not_heed_what_became_of_the_weights_that_it_started_from(make_config, tmp_path, train_until):
+    """Another training's weights lie there by now: what they would decide, nobody asked for."""
+    start = make_config(training={"maximum_steps": 1})
+    train(start, tmp_path / "first")
+    config = from_run(make_config, tmp_path / "first", training={"maximum_steps": 4})
+    whole = train(config, tmp_path / "whole")
+    train_until(2, config, tmp_path / "stopped")
+    (tmp_path / "first").rename(tmp_path / "before")
+    train(make_config(model={"width": 32}, training={"maximum_steps": 1}), tmp_path / "first")
+    assert train(config, tmp_path / "stopped")["test"] == whole["test"]
+    with pytest.raises(UsageError, match=r"these keys differ: seed\n"):
+        train(config.model_copy(update={"seed": 1}), tmp_path / "stopped")
 
 
 def exported(make_config, directory, name, **changes):
     """Weights in the Hugging Face layout, of a short training of a BERT."""
     bert = {"norm_position": "post", "positions": "learned", "embedding_norm": True, "pooling": ["first"], "head": "tanh"}
-    train(make_config(model=bert, training={"maximum_steps": 1}, **changes), directory / f"{name}-run", score=scores)
+    train(make_config(model=bert, training={"maximum_steps": 1}, **changes), directory / f"{name}-run")
     (directory / name).mkdir()
     export_hugging_face(load_run(directory / f"{name}-run"), directory / name, name)
     return schema.DirectoryWeights(path=str(directory / name))
@@ -209,7 +222,7 @@ def test_more_frozen_layers_than_the_weights_have_are_refused(make_config, train
 
 def test_a_training_that_could_learn_nothing_is_refused(make_config, tmp_path):
     """Without a final norm and without a head, frozen layers are all there is."""
-    train(make_config(model={"norm_position": "post"}, training={"maximum_steps": 1}), tmp_path / "run", score=scores)
+    train(make_config(model={"norm_position": "post"}, training={"maximum_steps": 1}), tmp_path / "run")
     frozen = from_run(make_config, tmp_path / "run", model={"frozen_layers": 1}, objective={"kind": "contrastive"})
     with pytest.raises(UsageError, match=r"no parameter is left to learn: model\.frozen_layers"):
         build_experiment(complete_config(frozen), print)

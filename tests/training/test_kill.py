@@ -20,7 +20,6 @@ KILLED_TRAINING = """
 import os, signal, sys
 from pathlib import Path
 from transformer.config.load import load_config
-from transformer.evaluation.metrics import scores
 from transformer.training import checkpoints, loop, run_directory
 
 def die(*arguments, **settings):
@@ -48,7 +47,7 @@ elif moment == "save":
     checkpoints.orbax.training.Checkpointer.save_checkpointables_async = save_and_die
 elif moment == "summary":
     loop.write_whole = die
-loop.train(load_config(config), Path(directory), score=scores)
+loop.train(load_config(config), Path(directory))
 """
 
 

@@ -8,7 +8,8 @@ from flax import nnx
 from transformer.config import schema
 from transformer.data.tokenization import SpecialTokens
 from transformer.model.build import build_classifier
-from transformer.training.learning_rates import learning_rate_shares, names
+from transformer.model.parameter_paths import names_on_path
+from transformer.training.learning_rates import learning_rate_shares
 from transformer.training.objectives.classification import ClassificationObjective
 from transformer.training.optimizer import build_optimizer
 from transformer.training.step import Variation, initial_state, make_train_step
@@ -44,9 +45,8 @@ def trained(model, optimizer=None, steps=3):
 
 
 def by_name(parameters):
-    return {
-        ".".join(names(path)).removesuffix(".value"): np.asarray(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(parameters)[0]
-    }
+    leaves = jax.tree_util.tree_flatten_with_path(parameters)[0]
+    return {".".join(names_on_path(path)).removesuffix(".value"): np.asarray(leaf) for path, leaf in leaves}
 
 
 def transformer(**settings):

@@ -1,12 +1,13 @@
 import json
+import struct
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tensorboardX.proto import event_pb2
 
 from transformer.config.errors import RunError, UsageError
-from transformer.evaluation.metrics import scores
 from transformer.training.logging import Logger, MetricsFile
 from transformer.training.loop import train
 
@@ -71,11 +72,47 @@ def test_weights_and_biases_that_does_not_start_is_told_in_a_line(make_config, t
 
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=refuse, Error=Error))
     with pytest.raises(RunError, match=r"api_key not configured; type .*wandb login"):
-        train(make_config(training={"wandb_project": "seeds"}), tmp_path / "run", score=scores)
+        train(make_config(training={"wandb_project": "seeds"}), tmp_path / "run")
 
 
 def test_weights_and_biases_that_is_not_installed_is_told_before_anything_is_written(make_config, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UsageError, match="pip install wandb"):
-        train(make_config(training={"wandb_project": "seeds"}), tmp_path / "run", score=scores)
+        train(make_config(training={"wandb_project": "seeds"}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def curves(directory):
+    """What TensorBoard would show, {(name, step): value}: in its files, each event stands between its length and checksums."""
+    found = {}
+    for file in directory.glob("events.out.tfevents.*"):
+        content, place = file.read_bytes(), 0
+        while place < len(content):
+            (length,) = struct.unpack_from("<Q", content, place)
+            event = event_pb2.Event.FromString(content[place + 12 : place + 12 + length])
+            found |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
+            place += 12 + length + 4
+    return found
+
+
+def test_every_figure_is_in_all_the_places_it_belongs(make_config, tmp_path, monkeypatch):
+    told = {}
+    run = SimpleNamespace(
+        log=lambda figures, step: told.update({(name, step): value for name, value in figures.items()}), finish=lambda: told.update(end=1)
+    )
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **_: run, Error=Exception))
+    with Logger(tmp_path, make_config(training={"wandb_project": "seeds"}), first_step=0, steps=2) as logger:
+        logger.training(1, {"loss": 2.0, "gradient_norm": 0.5}, 1000.0)
+        logger.evaluation(2, "validation", {"accuracy": 0.25}, {"total": 3.00049})
+    expected = {
+        ("train/loss", 1): 2.0,
+        ("train/gradient_norm", 1): 0.5,
+        ("train/real_tokens_per_second", 1): 1000.0,
+        ("validation/accuracy", 2): 0.25,
+    }
+    assert told == {**expected, "end": 1}
+    assert curves(tmp_path / "tensorboard") == expected
+    assert lines(tmp_path / "metrics.jsonl") == [
+        {"step": 1, "split": "train", "loss": 2.0, "gradient_norm": 0.5},
+        {"step": 2, "split": "validation", "accuracy": 0.25, "seconds": {"total": 3.0}},
+    ]

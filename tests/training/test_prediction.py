@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from transformer.data.tokenization import SpecialTokens, Split
-from transformer.evaluation.metrics import scores
 from transformer.training.devices import data_mesh
 from transformer.training.experiment import build_experiment
 from transformer.training.prediction import AHEAD, Predictor, fetched
@@ -59,7 +58,7 @@ def test_results_are_fetched_while_further_ones_are_dispatched_but_never_many():
 )
 def test_a_measurement_after_compilation_compiles_nothing(make_config, caplog, changes):
     experiment = build_experiment(make_config(**changes), print)
-    evaluator, parameters = experiment.evaluator(scores), experiment.initial().evaluated
+    evaluator, parameters = experiment.evaluator, experiment.initial().evaluated
     assert set(experiment.measured) == {"validation", "test"}
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
         evaluator.compile(parameters, experiment.measured.values())

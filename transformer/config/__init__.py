@@ -1,0 +1,1 @@
+"""Typed settings, read from YAML; messages that say what to type instead."""

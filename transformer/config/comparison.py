@@ -1,13 +1,11 @@
 """Every setting of a comparison of models."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, PositiveFloat, model_validator
 
 from transformer.config.schema import Section, Seed
-
-Family = Literal["attention", "recurrence", "recurrence with attention", "convolution", "parallel recurrence"]
 
 
 class Rival(Section):
@@ -15,8 +13,6 @@ class Rival(Section):
 
     config: str
     """Its config file, relative to the comparison's."""
-    family: Family
-    """What it is made of; the report groups models by it."""
     description: str
     """A sentence about it, for the report."""
     settings: list[str] = []

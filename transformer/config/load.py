@@ -47,6 +47,14 @@ def load_yaml_as(root: type[Root], path: str | Path, overrides: Sequence[str] = 
         raise UsageError("\n".join(explain(each, document, root) for each in error.errors())) from error
 
 
+def keys_set_by(override: str) -> list[str]:
+    """Return the dotted keys that an override such as `schedule={kind: cosine, warmup_steps: 9}` gives values to.
+
+    Raises UsageError where it is no override.
+    """
+    return [key for key, _ in _leaves(_override(override).values)]
+
+
 def dump_config(config: Section) -> str:
     """Return the config as YAML with every default made explicit; loading that gives an equal config."""
     return write(config.model_dump())

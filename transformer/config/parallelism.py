@@ -4,7 +4,6 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from transformer.config.comparison import Family
 from transformer.config.schema import Model, Section
 
 
@@ -13,8 +12,6 @@ class Subject(Section):
 
     name: str
     """Its name in the report."""
-    family: Family
-    """What it is made of; the report groups models by it."""
     encoder: Model
     """The model; no dropout takes place."""
 
@@ -25,7 +22,7 @@ class ParallelismStudy(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """Name of the study; its default directory is `runs/benchmark-NAME`."""
     models: Annotated[list[Subject], Field(min_length=1)]
-    """The first of the family `attention` is the one that the others are held against."""
+    """The first of kind `transformer` is the one that the others are held against."""
     lengths: Annotated[list[PositiveInt], Field(min_length=1)] = [32, 128, 512, 2048, 4096]
     """Lengths of the texts in tokens."""
     tokens: PositiveInt | None = 4096

@@ -31,7 +31,7 @@ def meant(alternatives: list[type[Section]], values: Mapping[str, Any]) -> type[
 
 
 def dotted_keys(section: type[Section] = Config) -> Iterator[str]:
-    """Yield every key that a config can have below a section, such as `model.heads`, `train[0].path` and `rivals.NAME.family`."""
+    """Yield every key that a config can have below a section, such as `model.heads`, `train[0].path` and `rivals.NAME.config`."""
     for name, field in section.model_fields.items():
         yield name
         one = ".NAME" if are_named(field.annotation) else "[0]" if get_origin(field.annotation) is list else ""

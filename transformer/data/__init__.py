@@ -1,0 +1,1 @@
+"""From sources of texts to batches of few static shapes."""

@@ -158,6 +158,8 @@ class PlannedBatch:
         }
         if split.pair_starts is not None:
             batch["types"] = (inside & (columns >= split.pair_starts[examples][:, None])).astype(np.int32)
+        if split.pair_texts is not None:
+            batch["texts"] = split.pair_texts[examples].astype(np.int32)
         return batch
 
 

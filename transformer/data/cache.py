@@ -11,13 +11,13 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from transformer.config.errors import UsageError
+from transformer.files import PARTIAL, make_whole
 
 DAY = 86400.0
 
@@ -46,15 +46,11 @@ def cached(kind: str, name: str, write: Callable[[Path], None]) -> Path:
     try:
         parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(parent)
-        partial = Path(tempfile.mkdtemp(suffix=".partial", dir=parent))
-        try:
-            write(partial)
-            partial.chmod(0o755)
-            # A directory cannot be renamed onto one that is not empty: then another process was first, and its entry is as good.
-            with contextlib.suppress(FileExistsError):
-                _rename(partial, entry)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        make_whole(entry, write)
+    except FileExistsError:
+        if not entry.exists():
+            raise
+        # Another process was first, and its entry is as good.
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR}:
             raise UsageError(
@@ -65,18 +61,9 @@ def cached(kind: str, name: str, write: Callable[[Path], None]) -> Path:
     return entry
 
 
-def _rename(partial: Path, entry: Path) -> None:
-    try:
-        partial.rename(entry)
-    except OSError as error:
-        if error.errno == errno.ENOTEMPTY:
-            raise FileExistsError(error.errno, error.strerror, str(entry)) from error
-        raise
-
-
 def _remove_abandoned(parent: Path) -> None:
     """A killed process leaves its partial directory; one that nobody touched for a day belongs to nobody."""
-    for partial in parent.glob("*.partial"):
+    for partial in parent.glob(f"*{PARTIAL}"):
         with contextlib.suppress(OSError):
             if time.time() - partial.stat().st_mtime > DAY:
                 shutil.rmtree(partial, ignore_errors=True)

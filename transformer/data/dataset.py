@@ -13,7 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from transformer.config.errors import UsageError
-from transformer.config.schema import Config, PretrainedTokenizer, TokenizerFile, TrainedTokenizer, Transformer
+from transformer.config.schema import Config, PretrainedTokenizer, TokenizerFile, TrainedTokenizer
 from transformer.data.cache import cached, content_key
 from transformer.data.pretrained import locate_weights
 from transformer.data.sources import SPLITS, Rows, read_source, source_identity
@@ -23,12 +23,13 @@ from transformer.data.tokenization import (
     Split,
     encode_pieces,
     encode_texts,
+    number_texts,
     read_tokenizer,
     special_tokens,
     train_tokenizer,
 )
 
-LAYOUT = 3
+LAYOUT = 4
 """Raised by one whenever this package makes other arrays of the same input, so that old cache entries are not read."""
 
 
@@ -49,13 +50,19 @@ class Dataset:
     """What a person should know about the rows, such as blank ones left out."""
 
     @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that there are, by name."""
+        return {name: split for name in SPLITS if (split := getattr(self, name)) is not None}
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of all that is trained and tested on: every split's arrays, the tokenizer and the label names."""
         digest = hashlib.sha256(json.dumps([self.tokenizer.to_str(), self.labels]).encode())
-        for split in (self.train, self.validation, self.test):
-            arrays = [] if split is None else [split.tokens, split.offsets, split.labels, split.pair_starts]
-            for array in arrays:
+        for split in self.splits.values():
+            for array in (split.tokens, split.offsets, split.labels, split.pair_starts):
                 digest.update(b"-" if array is None else np.ascontiguousarray(array).data)
+            if split.pair_texts is not None:  # without a mark where there are none: runs of before there were any go on
+                digest.update(np.ascontiguousarray(split.pair_texts).data)
         return digest.hexdigest()
 
 
@@ -90,6 +97,8 @@ def load_dataset(config: Config, report: Callable[[str], None] = lambda _: None)
         report("tokenizing the texts")
         for name, rows in splits.items():
             split = (encode_pieces if pieces else encode_texts)(tokenizer, rows.texts, data.maximum_length)
+            if split.pair_starts is not None:
+                split = replace(split, pair_texts=number_texts(tokenizer, rows.texts, data.maximum_length))
             _save(directory, name, _with_labels(split, rows, labels) if labelled else split, tokenizer)
         (directory / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
         facts = {"splits": list(splits), "labels": labels, "test_rows_in_train": overlap, "notes": notes}
@@ -105,12 +114,12 @@ def _existing_tokenizer(config: Config, report: Callable[[str], None]) -> Tokeni
         case TokenizerFile(path=path):
             file = Path(path)
         case PretrainedTokenizer():
-            if not isinstance(config.model, Transformer) or config.model.initialize_from is None:
+            if config.model.start_weights is None:
                 raise UsageError(
                     "tokenizer.kind=pretrained is the tokenizer of trained weights, and model.initialize_from names none; name some, or "
                     "train a tokenizer: tokenizer.kind=wordpiece"
                 )
-            file = locate_weights(config.model.initialize_from, report) / "tokenizer.json"
+            file = locate_weights(config.model.start_weights, report) / "tokenizer.json"
     tokenizer = read_tokenizer(file)
     special_tokens(tokenizer, str(file))
     return tokenizer
@@ -132,7 +141,7 @@ def _with_labels(split: Split, rows: Rows, labels: list[str]) -> Split:
 def _save(directory: Path, name: str, split: Split, tokenizer: Tokenizer) -> None:
     if tokenizer.get_vocab_size() <= np.iinfo(np.uint16).max:
         split = replace(split, tokens=split.tokens.astype(np.uint16))
-    for array in ("tokens", "offsets", "labels", "pair_starts"):
+    for array in ("tokens", "offsets", "labels", "pair_starts", "pair_texts"):
         if (values := getattr(split, array)) is not None:
             # Not straight into the file: NumPy then hides that a disk is full behind an error without number.
             content = io.BytesIO()
@@ -142,14 +151,12 @@ def _save(directory: Path, name: str, split: Split, tokenizer: Tokenizer) -> Non
 
 def _open(directory: Path) -> Dataset:
     facts: dict[str, Any] = json.loads((directory / "dataset.json").read_text(encoding="utf-8"))
-    splits = {name: _open_split(directory, name) if name in facts["splits"] else None for name in SPLITS}
+    splits = {name: _open_split(directory, name) for name in facts["splits"]}
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
-    train = splits["train"]
-    assert train is not None
     return Dataset(
-        train=train,
-        validation=splits["validation"],
-        test=splits["test"],
+        train=splits["train"],
+        validation=splits.get("validation"),
+        test=splits.get("test"),
         tokenizer=tokenizer,
         special=special_tokens(tokenizer),
         labels=facts["labels"],
@@ -159,8 +166,4 @@ def _open(directory: Path) -> Dataset:
 
 
 def _open_split(directory: Path, name: str) -> Split:
-    def mapped(array: str) -> np.ndarray:
-        return np.load(directory / f"{name}-{array}.npy", mmap_mode="r")
-
-    pairs = (directory / f"{name}-pair_starts.npy").exists()
-    return Split(mapped("tokens"), mapped("offsets"), mapped("labels"), mapped("pair_starts") if pairs else None)
+    return Split(**{path.stem.removeprefix(f"{name}-"): np.load(path, mmap_mode="r") for path in directory.glob(f"{name}-*.npy")})

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from transformer.config.errors import UsageError
-from transformer.host import write_whole
+from transformer.files import write_whole
 
 
 def check_output_file(option: str, path: Path) -> None:

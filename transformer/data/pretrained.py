@@ -67,6 +67,15 @@ def read_config(directory: Path) -> dict[str, Any]:
     return config
 
 
+def report_own_code(directory: Path, config: Mapping[str, Any], report: Callable[[str], None]) -> None:
+    """Tell of Python that the config.json of a directory names for its model (`auto_map`): it is never run."""
+    if config.get("auto_map"):
+        report(
+            f"{directory / CONFIG} names code of its own (auto_map), which is never run; the weights are read as a plain "
+            f"{config['model_type']}"
+        )
+
+
 def read_safetensors(directory: Path) -> Mapping[str, np.ndarray]:
     """Every tensor of a directory that `locate_weights` found, by name; each is read from disk when it is asked for.
 
@@ -89,10 +98,12 @@ class _Tensors(Mapping[str, np.ndarray]):
             self._files |= dict.fromkeys(opened.keys(), opened)  # type: ignore[no-untyped-call]
 
     def __getitem__(self, name: str) -> np.ndarray:
+        from safetensors import SafetensorError
+
         file = self._files[name]
         try:
             tensor: np.ndarray = file.get_tensor(name)
-        except AttributeError as error:  # of the module numpy
+        except (AttributeError, SafetensorError) as error:  # of the module numpy; of types that the library cannot map to any
             kind = file.get_slice(name).get_dtype()
             raise UsageError(
                 f"the weights have {name} as {kind}: they are quantized; take those in float32, float16 or bfloat16"
@@ -191,7 +202,9 @@ def _check(directory: Path, source: Weights) -> None:
         raise UsageError(f"{name} has no {missing[0]}, which {INDEX} names; fetch it again")
     if not (directory / TOKENIZER).is_file():
         raise UsageError(f"{name} has no {TOKENIZER}; {_conversion(name, source)}")
-    known, tokens = read_config(directory).get("vocab_size"), read_tokenizer(directory / TOKENIZER).get_vocab_size()
+    # Renumbering, the remedy elsewhere, would give tokens the embeddings of others.
+    tokenizer = read_tokenizer(directory / TOKENIZER, "the weights' embeddings go by these indices, so take other weights")
+    known, tokens = read_config(directory).get("vocab_size"), tokenizer.get_vocab_size()
     if isinstance(known, int) and 2 * tokens < known:
         raise UsageError(
             f"{name} has a {TOKENIZER} of {tokens} tokens, and its weights know {known} by the vocab_size in {CONFIG}: it is another "

@@ -101,7 +101,7 @@ def _add(rows: Rows, values: Iterator[tuple[int, Values]], name: str, data: Data
     """Append a file's rows, texts and label checked; the file's label is empty where labels are not read."""
     texts_per_row = len(data.text)
     if file_label is None and data.label is None:
-        raise UsageError(f"{name} has no label: set data.label to a column, or data.source.{SPLITS[0]}[...].label to the file's label")
+        raise UsageError(f"{name} has no label: set data.label to a column, or data.source.train[...].label to the file's label")
     for number, row in values:
         where = f"row {number} of {name}"
         texts = tuple(checked_text(value, where) for value in row[:texts_per_row])

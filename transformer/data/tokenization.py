@@ -31,7 +31,7 @@ BYTE_LEVEL = {chr(byte): byte for byte in _VISIBLE} | {
     chr(BYTES + place): byte for place, byte in enumerate(byte for byte in range(BYTES) if byte not in _VISIBLE)
 }
 """What the ByteLevel pre-tokenizer writes for each byte: visible characters as they are, the others by those from U+0100 on."""
-SPACELESS_SCRIPTS = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
+SPACELESS_SCRIPTS = ("CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "HALFWIDTH KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 """How Unicode's names of characters begin, in scripts that put no spaces between words."""
 
 
@@ -66,6 +66,8 @@ class Split:
     labels: Int[np.ndarray, " examples"]
     pair_starts: Int[np.ndarray, " examples"] | None = None
     """Where the second text of a pair begins, counted from the start of the example."""
+    pair_texts: Int[np.ndarray, "examples 2"] | None = None
+    """A number for each text of a pair, the same where texts are the same; see `number_texts`."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -96,10 +98,10 @@ def special_tokens(tokenizer: Tokenizer, name: str = "the tokenizer") -> Special
     return SpecialTokens(**found)
 
 
-def read_tokenizer(path: Path) -> Tokenizer:
+def read_tokenizer(path: Path, gaps_remedy: str = "renumber them") -> Tokenizer:
     """An existing tokenizer, as its file has it, but without settings of padding and truncation: these are the batches' affair.
 
-    Raises UsageError where it is missing or cannot be read.
+    Raises UsageError where it is missing or cannot be read, or where its indices have gaps, with what to do about these.
     """
     if not path.is_file():
         raise UsageError(f"there is no tokenizer file {path.absolute()}; correct tokenizer.path")
@@ -110,7 +112,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
     if (last := max(tokenizer.get_vocab().values(), default=-1)) >= tokenizer.get_vocab_size():
         # An embedding has as many rows as the vocabulary has entries, and JAX reads past its end without an error.
         raise UsageError(
-            f"{path} has gaps in its vocabulary: {tokenizer.get_vocab_size()} entries, but indices up to {last}; renumber them"
+            f"{path} has gaps in its vocabulary: {tokenizer.get_vocab_size()} entries, but indices up to {last}; {gaps_remedy}"
         )
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -177,6 +179,22 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[Text], maximum_length: in
     )
 
 
+def number_texts(tokenizer: Tokenizer, pairs: Sequence[Text], maximum_length: int) -> Int[np.ndarray, "examples 2"]:
+    """A number for each text of the pairs, the same where the first `maximum_length` tokens are the same.
+
+    In a pair the same text may have fewer tokens: the longer of the two is cut.
+    """
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(maximum_length)
+    texts = [_cut(text, maximum_length * CHARACTERS_PER_TOKEN) for pair in pairs for text in pair]
+    batches = (texts[begin : begin + TEXTS_AT_ONCE] for begin in range(0, len(texts), TEXTS_AT_ONCE))
+    tokens = (np.asarray(encoding.ids, np.int32).tobytes() for batch in batches for encoding in tokenizer.encode_batch_fast(batch))
+    numbers: dict[bytes, int] = {}
+    found = np.array([numbers.setdefault(ids, len(numbers)) for ids in tokens], np.int32).reshape(-1, 2)
+    tokenizer.no_truncation()
+    return found
+
+
 def encode_pieces(tokenizer: Tokenizer, texts: Sequence[Text], maximum_length: int) -> Split:
     """Texts as tokens, those longer than the maximum length split into pieces that follow each other, labels all 0.
 
@@ -209,7 +227,8 @@ def continuing_tokens(tokenizer: Tokenizer) -> Bool[np.ndarray, " vocabulary"]:
     vocabulary = tokenizer.get_vocab()
     added = tokenizer.get_added_tokens_decoder()
     continues = np.zeros(tokenizer.get_vocab_size(), bool)
-    ordinary = {token: index for token, index in vocabulary.items() if index not in added}
+    # An empty entry, which some vocabularies have, goes on with nothing.
+    ordinary = {token: index for token, index in vocabulary.items() if token and index not in added}
     marked, of_bytes = (any(token.startswith(sign) for token in ordinary) for sign in (SPACE, BYTE_LEVEL_SPACE))
     of_bytes = of_bytes and BYTE_LEVEL.keys() >= set("".join(ordinary))
     for token, index in ordinary.items():

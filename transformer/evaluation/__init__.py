@@ -1,0 +1,1 @@
+"""Runs measured, and held against each other."""

@@ -14,7 +14,7 @@ from transformer.config.errors import UsageError
 from transformer.data.dataset import Dataset
 from transformer.data.sources import Text, read_source
 from transformer.data.splits import complete_splits
-from transformer.evaluation.metrics import scores
+from transformer.training.metrics import scores
 
 INVERSE_STRENGTHS = (1.0, 10.0, 100.0)
 """Values of scikit-learn's `C` (less is more regularisation) that are tried on validation."""
@@ -54,6 +54,7 @@ def bag_of_words(config: schema.Config, dataset: Dataset, tell: Callable[[str], 
         "C": INVERSE_STRENGTHS[best],
         "search": search,
         "seconds": seconds,
+        "terms": "characters" if characters else "words",
         "features": len(vectorizer.vocabulary_),
         "validation": scores(_probabilities(models[best], validation_features, classes), dataset.validation.labels),
         "test": scores(probabilities, dataset.test.labels),

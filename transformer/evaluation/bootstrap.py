@@ -12,7 +12,7 @@ RESAMPLES = 10_000
 LEVEL = 0.95
 
 
-def paired_bootstrap(labels: Classes, predictions: Classes, baseline_predictions: Classes, classes: int, seed: int = 0) -> dict[str, Any]:
+def paired_bootstrap(labels: Classes, predictions: Classes, baseline_predictions: Classes, classes: int) -> dict[str, Any]:
     """Differences in accuracy and macro-F1, the model's minus the baseline's, with 95 % intervals and two-sided p-values.
 
     Test sets are drawn anew from the examples, with replacement, 10,000 times, the same draw for both models (Efron and Tibshirani 1993,
@@ -21,11 +21,10 @@ def paired_bootstrap(labels: Classes, predictions: Classes, baseline_predictions
 
     `predictions` are the predicted classes. The result has, for "accuracy" and "macro_f1", {"difference", "low", "high", "p_value"}.
     """
-    generator = np.random.default_rng(seed)
     # A draw is told by how often it has each (label, prediction, prediction) that occurs: fewer numbers than examples, same distribution.
     outcomes, counts = np.unique(np.stack([labels, predictions, baseline_predictions]), axis=1, return_counts=True)
     measured = _differences(counts[None], outcomes, classes)
-    draws = [_differences(drawn, outcomes, classes) for drawn in _draws(generator, counts)]
+    draws = [_differences(drawn, outcomes, classes) for drawn in _draws(counts)]
     result: dict[str, Any] = {"resamples": RESAMPLES, "level": LEVEL}
     for name, value in measured.items():
         drawn = np.concatenate([draw[name] for draw in draws])
@@ -34,20 +33,19 @@ def paired_bootstrap(labels: Classes, predictions: Classes, baseline_predictions
 
 
 def paired_bootstrap_of_means(
-    correct: Bool[np.ndarray, "trainings examples"], baseline_correct: Bool[np.ndarray, "baseline_trainings examples"], seed: int = 0
+    correct: Bool[np.ndarray, "trainings examples"], baseline_correct: Bool[np.ndarray, "baseline_trainings examples"]
 ) -> dict[str, float]:
     """The same for the accuracy of models trained several times: the difference, its 95 % interval and its p-value.
 
     `correct` says which of a model's trainings predicted each example rightly. Examples are drawn anew, trainings are not: what is asked is
     whether the difference would hold on another test set.
     """
-    generator = np.random.default_rng(seed)
     # Whole numbers: as shares, 1 - 2/3 is not 1/3 - 0, a draw in which the models are level sums to 1e-18, and p comes out too small.
     differences, counts = np.unique(
         len(baseline_correct) * correct.sum(axis=0) - len(correct) * baseline_correct.sum(axis=0), return_counts=True
     )
     whole = len(baseline_correct) * len(correct) * counts.sum()
-    drawn = np.concatenate([draws @ differences / whole for draws in _draws(generator, counts)])
+    drawn = np.concatenate([draws @ differences / whole for draws in _draws(counts)])
     return {"difference": float(differences @ counts / whole), **_interval_and_p(drawn)}
 
 
@@ -57,7 +55,8 @@ def _interval_and_p(drawn: Float[np.ndarray, " draws"]) -> dict[str, float]:
     return {"low": float(low), "high": float(high), "p_value": float(min(1.0, 2 * (beyond + 1) / (RESAMPLES + 1)))}
 
 
-def _draws(generator: np.random.Generator, counts: Int[np.ndarray, " outcomes"]) -> Iterator[Int[np.ndarray, "draws outcomes"]]:
+def _draws(counts: Int[np.ndarray, " outcomes"]) -> Iterator[Int[np.ndarray, "draws outcomes"]]:
+    generator = np.random.default_rng(0)
     share = counts / counts.sum()
     for _ in range(RESAMPLES // 1000):
         yield generator.multinomial(counts.sum(), share, size=1000)

@@ -1,6 +1,6 @@
 """A comparison of models: which trainings it needs, what they reached, and what follows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +9,15 @@ import numpy as np
 from transformer.config import schema
 from transformer.config.comparison import Comparison
 from transformer.config.errors import UsageError
-from transformer.config.load import differing_keys, load_config
+from transformer.config.load import differing_keys, keys_set_by, load_config
 from transformer.data.dataset import Dataset, load_dataset
 from transformer.evaluation.bag_of_words import bag_of_words
 from transformer.evaluation.comparison_figures import FLOOR, chosen_figures, data_figures, floor_figures, pair_figures
 from transformer.evaluation.comparison_trainings import Train, train_rival
 from transformer.evaluation.fairness import require_one_size
 from transformer.evaluation.machine import provenance
-from transformer.evaluation.metrics import scores
 from transformer.training.initialization import complete_config
+from transformer.training.metrics import scores
 from transformer.training.models import abstract_model, count_parameters
 
 MAY_DIFFER = (
@@ -33,6 +33,11 @@ MAY_DIFFER = (
 )
 """What rivals may differ in, so that each is trained at its best: these keys, and those that begin so, but not the embeddings' width."""
 
+IN_STEPS = {
+    "maximum_steps": "say by training.epochs how long, with training.maximum_steps=null",
+    "evaluate_every": "evaluate once an epoch, with training.evaluate_every=null",
+}
+"""Keys of `training` that mean more texts to a rival with larger batches, and what is equal for all."""
 
 NO_SETTINGS = {
     "name": "it follows from the comparison's name",
@@ -43,17 +48,17 @@ NO_SETTINGS = {
 """What the comparison decides for all rivals, and where."""
 
 
-def load_rivals(comparison: Comparison, beside: Path) -> dict[str, schema.Config]:
+def load_rivals(comparison: Comparison, beside: Path, tell: Callable[[str], None]) -> dict[str, schema.Config]:
     """The rivals' configs, each with the comparison's settings; test data are not read in training.
+
+    Weights to start from that are elsewhere are fetched.
 
     Raises UsageError for a config that is wrong or not of a classifier, and for rivals that do not have the same data, tokens and epochs.
     """
     rivals = {}
+    _refuse_what_has_no_effect("settings", comparison.settings)
     for name, rival in comparison.rivals.items():
-        for place, written in (("settings", comparison.settings), (f"rivals.{name}.settings", rival.settings)):
-            for setting in written:
-                if remedy := NO_SETTINGS.get(setting.partition("=")[0].strip()):
-                    raise UsageError(f"{place}: {setting} would be without effect; {remedy}")
+        _refuse_what_has_no_effect(f"rivals.{name}.settings", rival.settings)
         settings = [*comparison.settings, *rival.settings, f"name={comparison.name}/{name}", "training.evaluate_test=false"]
         config = load_config(beside / rival.config, settings)
         if not isinstance(config.objective, schema.Classification):
@@ -61,7 +66,7 @@ def load_rivals(comparison: Comparison, beside: Path) -> dict[str, schema.Config
                 f"{name} is no classifier: its objective is {config.objective.kind}; a comparison counts right labels, so name a config "
                 f"with objective.kind=classification as rivals.{name}.config (it may start from other weights: model.initialize_from)"
             )
-        rivals[name] = complete_config(config)
+        rivals[name] = complete_config(config, tell)
     first, *others = rivals
     for name in others:
         keys = differing_keys(rivals[first], rivals[name])
@@ -70,12 +75,20 @@ def load_rivals(comparison: Comparison, beside: Path) -> dict[str, schema.Config
             raise UsageError(
                 f"a comparison would not be fair: {first} and {name} differ in {', '.join(unequal)}; set that for all, under settings:"
             )
-        if "batching.tokens" in keys and rivals[name].training.maximum_steps is not None:
+        in_steps = [remedy for key, remedy in IN_STEPS.items() if getattr(rivals[name].training, key) is not None]
+        if "batching.tokens" in keys and in_steps:
             raise UsageError(
-                f"a comparison would not be fair: {first} and {name} differ in batching.tokens, so that training.maximum_steps is not the "
-                "same number of epochs for both; set training.epochs instead"
+                f"a comparison would not be fair: {first} and {name} differ in batching.tokens, so that as many steps are not as many "
+                f"epochs; {', and '.join(in_steps)}, under settings:"
             )
     return rivals
+
+
+def _refuse_what_has_no_effect(place: str, settings: Sequence[str]) -> None:
+    for setting in settings:
+        for key in keys_set_by(setting):
+            if remedy := NO_SETTINGS.get(key):
+                raise UsageError(f"{place}: {setting} would set {key} without effect; {remedy}")
 
 
 def run_comparison(
@@ -107,7 +120,7 @@ def run_comparison(
     figures = [
         {
             "name": name,
-            "family": comparison.rivals[name].family,
+            "family": rivals[name].model.family,
             "description": comparison.rivals[name].description,
             "parameters": parameters[name],
             "settings": ", ".join(comparison.rivals[name].settings),

@@ -24,7 +24,7 @@ def data_figures(config: schema.Config, dataset: Dataset) -> dict[str, Any]:
     """What every rival read."""
     return {
         "name": config.name.split("/")[0],
-        **{name: len(split) for name in ("train", "validation", "test") if (split := getattr(dataset, name)) is not None},
+        **{name: len(split) for name, split in dataset.splits.items()},
         "classes": len(dataset.labels),
         "maximum_length": config.data.maximum_length,
         "mean_tokens": float(dataset.train.lengths.mean()),
@@ -52,6 +52,7 @@ def floor_figures(floor: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": FLOOR,
         "family": "bag of words",
+        "terms": floor["terms"],
         "description": (
             f"scikit-learn: {floor['features']:,} terms of the whole texts, dampened counts, C = {floor['C']:g} chosen on validation; "
             "the seconds are those of the whole search"

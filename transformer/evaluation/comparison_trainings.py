@@ -14,7 +14,7 @@ from transformer.config.comparison import Comparison
 from transformer.config.errors import UsageError
 from transformer.config.load import differing_keys, dump_config, load_config
 from transformer.evaluation.evaluate import predict_split
-from transformer.host import write_whole
+from transformer.files import write_whole
 from transformer.training.run_directory import check_data
 
 Train = Callable[[Path, Path], None]

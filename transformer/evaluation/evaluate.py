@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -14,13 +14,10 @@ from transformer.config.errors import UsageError
 from transformer.data.dataset import load_dataset
 from transformer.data.sources import Text, read_source
 from transformer.data.splits import complete_splits
-from transformer.data.tokenization import Split
 from transformer.evaluation.bootstrap import paired_bootstrap
-from transformer.evaluation.metrics import report
+from transformer.training.metrics import report
 from transformer.training.run import load_run
 from transformer.training.run_directory import check_data
-
-SplitName = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -34,10 +31,10 @@ class Prediction:
     texts_per_second: float
     data: schema.Data
     """Where the examples are from."""
-    split: SplitName
+    split: str
 
 
-def predict_split(directory: str | Path, split_name: SplitName, tell: Callable[[str], None]) -> Prediction:
+def predict_split(directory: str | Path, split_name: str, tell: Callable[[str], None]) -> Prediction:
     """Predict every example of a split with the run's best weights.
 
     `texts_per_second` holds batching, but neither compilation, which is done for every shape beforehand, nor tokenization, which is cached.
@@ -47,12 +44,9 @@ def predict_split(directory: str | Path, split_name: SplitName, tell: Callable[[
     run = load_run(directory)
     dataset = load_dataset(run.config, tell)
     check_data(run.directory, dataset.fingerprint, "train again")
-    if dataset.labels != run.labels or dataset.tokenizer.to_str() != run.tokenizer.to_str():  # a run of before there were fingerprints
-        raise UsageError(f"{directory}: other labels or another tokenizer come of its data now; put the old data back, or train again")
-    split: Split | None = getattr(dataset, split_name)
-    if split is None or not len(split):
-        there = [name for name in ("train", "validation", "test") if getattr(dataset, name)]
-        raise UsageError(f"{directory}: its data have no {split_name} split; say --split {' or --split '.join(there)}")
+    split = dataset.splits.get(split_name)
+    if split is None:
+        raise UsageError(f"{directory}: its data have no {split_name} split; say --split {' or --split '.join(dataset.splits)}")
     predictor = run.predictor(dataset.train.lengths)
     predictor.compile(run.parameters, [split])
     start = time.perf_counter()

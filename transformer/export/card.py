@@ -47,7 +47,7 @@ tokenizer, model = AutoTokenizer.from_pretrained(name), {task.automatic_class}.f
 inputs = tokenizer({texts}, padding=True, truncation=True, return_tensors="pt")
 {task.result}"""
     notes = [f"The architecture is `{config['model_type']}` of the transformers library; the weights are float32."]
-    if getattr(run.config.model, "low_rank", None) is not None:
+    if run.config.model.adapters is not None:
         notes.append("It was trained by LoRA, and the low-rank sums are merged into the weights.")
     if run.config.model.precision != "float32":
         notes.append(
@@ -110,9 +110,8 @@ def _front_matter(config: schema.Config, library: str) -> str:
     }
     if isinstance(config.data.source, schema.HubSource):
         values["datasets"] = [config.data.source.name]
-    weights = getattr(config.model, "initialize_from", None)
-    if isinstance(weights, schema.HubWeights):
-        values["base_model"] = weights.name
+    if isinstance(config.model.start_weights, schema.HubWeights):
+        values["base_model"] = config.model.start_weights.name
     if task_of(config.objective).labels:
         values["metrics"] = ["accuracy", "f1"]
     return yaml.safe_dump(values, allow_unicode=True, sort_keys=False)
@@ -120,8 +119,7 @@ def _front_matter(config: schema.Config, library: str) -> str:
 
 def _data(config: schema.Config, summary: dict[str, Any]) -> list[str]:
     lines = [f"Source: {_source(config.data.source)}."]
-    if examples := summary.get("examples"):
-        lines.append("Examples: " + ", ".join(f"{number:,} {split}" for split, number in examples.items() if number) + ".")
+    lines.append("Examples: " + ", ".join(f"{number:,} {split}" for split, number in summary["examples"].items()) + ".")
     lines.append(
         f"Text: {' and '.join(map(code, config.data.text))}"
         + (f"; label: {code(config.data.label)}." if config.data.label and config.reads_labels else ".")
@@ -159,9 +157,8 @@ def _training(config: schema.Config, summary: dict[str, Any]) -> list[str]:
         f"Schedule: {schedule.kind}, {schedule.warmup_steps} steps of warm-up.",
         f"Batches of {config.batching.tokens:,} tokens, texts of up to {config.data.maximum_length:,} tokens, seed {config.seed}.",
     ]
-    model = config.model
-    if isinstance(model, schema.Transformer) and model.initialize_from is not None:
-        lines.insert(0, f"Weights at the start: {_weights(model.initialize_from)}.")
+    if config.model.start_weights is not None:
+        lines.insert(0, f"Weights at the start: {_weights(config.model.start_weights)}.")
     return lines
 
 

@@ -1,12 +1,11 @@
 """A directory that is written whole or not at all."""
 
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from transformer.config.errors import RunError, UsageError
+from transformer.files import make_whole
 
 
 def check_free(directory: Path) -> None:
@@ -26,13 +25,7 @@ def write_directory(directory: Path, write: Callable[[Path], None]) -> None:
     made = [path for path in directory.parents if not path.exists()]
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f"{directory.name}.", suffix=".partial", dir=directory.parent))
-        try:
-            write(partial)
-            partial.chmod(0o755)
-            partial.rename(directory)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        make_whole(directory, write)
     except BaseException as error:
         for path in made:
             with contextlib.suppress(OSError):

@@ -7,9 +7,11 @@ language model writes {"gaps": [{token: probability, ...}, ...]}, the likeliest 
 texts writes {"vector": [...]}, of length 1.
 """
 
+import codecs
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +29,10 @@ GAPS_STEP = 8
 CHARACTERS_PER_TOKEN = 64
 """Of a text, no more than so many characters for each token of the maximum length are looked at."""
 LIKELIEST = 5
+
+
+class UnreadableError(Exception):
+    """A text cannot be read; the message says where it stands and what to do."""
 
 
 class Model:
@@ -119,7 +125,7 @@ def _rounded(value: Any) -> float:
 
 
 def _parse(text: str, pairs: bool, where: str) -> Any:
-    """The text, or a tuple of the two texts of a JSON list."""
+    """The text, or a tuple of the two texts of a JSON list. Raises UnreadableError where there is none."""
     parts = [text]
     if pairs:
         try:
@@ -127,17 +133,33 @@ def _parse(text: str, pairs: bool, where: str) -> Any:
         except (ValueError, RecursionError):
             parts = []
         if not (isinstance(parts, list) and len(parts) == 2 and all(isinstance(part, str) for part in parts)):
-            _fail(f'{where} is not a pair; write a JSON list of two strings: ["first", "second"]')
+            raise UnreadableError(f'{where} is not a pair; write a JSON list of two strings: ["first", "second"]')
     try:
         "".join(parts).encode()
-    except UnicodeEncodeError:
-        _fail(f"{where} is not UTF-8, or escapes half of a surrogate pair; convert it, or drop it")
+    except UnicodeEncodeError as error:
+        raise UnreadableError(f"{where} is not UTF-8, or escapes half of a surrogate pair; convert it, or drop it") from error
     return tuple(parts) if pairs else text
 
 
 def _fail(message: str) -> NoReturn:
     sys.stderr.write(f"error: {message}\n")
     sys.exit(2)
+
+
+def _answer_standard_input(pairs: bool, answer: Callable[[list[Any]], None]) -> None:
+    """Answer its lines, up to one that cannot be read."""
+    texts: list[Any] = []
+    for row, line in enumerate(sys.stdin.buffer, 1):
+        text = (line.removeprefix(codecs.BOM_UTF8) if row == 1 else line).decode(errors="surrogateescape")
+        try:
+            texts.append(_parse(text.removesuffix("\n").removesuffix("\r"), pairs, f"line {row} of standard input"))
+        except UnreadableError:
+            answer(texts)
+            raise
+        if len(texts) == ROWS:
+            answer(texts)
+            texts = []
+    answer(texts)
 
 
 def main() -> None:
@@ -160,14 +182,9 @@ def main() -> None:
         if sys.argv[1:]:
             answer([_parse(text, pairs, f"text {row}") for row, text in enumerate(sys.argv[1:], 1)])
             return
-        texts: list[Any] = []
-        for row, line in enumerate(sys.stdin.buffer, 1):
-            text = line.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
-            texts.append(_parse(text, pairs, f"line {row} of standard input"))
-            if len(texts) == ROWS:
-                answer(texts)
-                texts = []
-        answer(texts)
+        _answer_standard_input(pairs, answer)
+    except UnreadableError as error:
+        _fail(str(error))
     except jax.errors.JaxRuntimeError as error:
         if "deserialize" not in str(error):
             raise

@@ -30,7 +30,7 @@ class AdditiveAttention(nnx.Module):
         self.vector = nnx.Param(jnp.zeros(width, jnp.float32))
         self.dtype = jnp.dtype(dtype)
 
-    def query(self, states: Float[Array, "batch queries width"]) -> Float[Array, "batch queries width"]:
+    def query(self, states: Float[Array, "batch query_length width"]) -> Float[Array, "batch query_length width"]:
         """W s; zeros for a learned query."""
         if self.query_weight is None:
             return jnp.zeros_like(states)
@@ -38,10 +38,10 @@ class AdditiveAttention(nnx.Module):
 
     def weights(
         self,
-        query: Float[Array, "batch queries width"],
+        query: Float[Array, "batch query_length width"],
         key: Float[Array, "batch length width"],
-        mask: Bool[Array, "batch queries length"],
-    ) -> Float[Array, "batch queries length"]:
+        mask: Bool[Array, "batch query_length length"],
+    ) -> Float[Array, "batch query_length length"]:
         """The weights of projected keys for projected queries, which see the keys where `mask` is True."""
         return attention_weights(additive_scores(query, key, self.vector[...]), mask, self.dtype)
 

@@ -1,7 +1,18 @@
-"""Nested dictionaries of parameters, and the same with a path for each."""
+"""Parameters and their paths in a model: of a pytree, and of nested dictionaries."""
 
 from collections.abc import Mapping
 from typing import Any
+
+import jax
+
+
+def names_on_path(path: tuple[Any, ...]) -> list[str]:
+    """The names on a parameter's path in its model, such as `encoder`, `layers`, `0`, `attention`, `query`, `weight`.
+
+    What belongs to a member of an ensemble has the path that it would have in that member alone.
+    """
+    names = [jax.tree_util.keystr((key,), simple=True) for key in path]
+    return names[2:] if names[0] == "members" else names
 
 
 def flat(nested: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:

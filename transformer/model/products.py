@@ -16,42 +16,34 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def product(a: Float[Array, "*rows k"], b: Float[Array, "*batch k n"], dtype: DTypeLike) -> Float[Array, "*rows n"]:
     """a b, both rounded to `dtype`, summed in float32. Either `a` has the same leading axes as `b`, or `b` is one matrix for all rows."""
-    return _product_forward(a, b, dtype)[0]
+    return _product(a, b, dtype, transposed=False)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def product_with_transpose(a: Float[Array, "*rows k"], b: Float[Array, "*batch n k"], dtype: DTypeLike) -> Float[Array, "*rows n"]:
     """a bᵀ, both rounded to `dtype`, summed in float32. Either `a` has the same leading axes as `b`, or `b` is one matrix for all rows."""
-    return _product_with_transpose_forward(a, b, dtype)[0]
+    return _product(a, b, dtype, transposed=True)
 
 
-def _product_forward(a: Array, b: Array, dtype: DTypeLike) -> tuple[Array, tuple[Array, Array]]:
+@partial(jax.custom_vjp, nondiff_argnames=("dtype", "transposed"))
+def _product(a: Array, b: Array, dtype: DTypeLike, transposed: bool) -> Array:
+    return _forward(a, b, dtype, transposed)[0]
+
+
+def _forward(a: Array, b: Array, dtype: DTypeLike, transposed: bool) -> tuple[Array, tuple[Array, Array]]:
     rows, b = _rounded(dtype, _merged(a, b), b)
-    return _dot(rows, b, -1, -2).reshape(*a.shape[:-1], -1), (rows, b)
+    return _dot(rows, b, -1, -1 if transposed else -2).reshape(*a.shape[:-1], -1), (rows, b)
 
 
-def _product_backward(dtype: DTypeLike, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+def _backward(dtype: DTypeLike, transposed: bool, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     a, b = saved
     (rows,) = _rounded(dtype, _merged(gradient, b))
-    return _dot(rows, b, -1, -1).reshape(*gradient.shape[:-1], -1), _dot_transposed(a, rows, b.ndim - 2)
+    of_a = _dot(rows, b, -1, -2 if transposed else -1).reshape(*gradient.shape[:-1], -1)
+    return of_a, _dot_transposed(*((rows, a) if transposed else (a, rows)), b.ndim - 2)
 
 
-def _product_with_transpose_forward(a: Array, b: Array, dtype: DTypeLike) -> tuple[Array, tuple[Array, Array]]:
-    rows, b = _rounded(dtype, _merged(a, b), b)
-    return _dot(rows, b, -1, -1).reshape(*a.shape[:-1], -1), (rows, b)
-
-
-def _product_with_transpose_backward(dtype: DTypeLike, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    a, b = saved
-    (rows,) = _rounded(dtype, _merged(gradient, b))
-    return _dot(rows, b, -1, -2).reshape(*gradient.shape[:-1], -1), _dot_transposed(rows, a, b.ndim - 2)
-
-
-product.defvjp(_product_forward, _product_backward)
-product_with_transpose.defvjp(_product_with_transpose_forward, _product_with_transpose_backward)
+_product.defvjp(_forward, _backward)
 
 
 def _merged(a: Array, b: Array) -> Array:

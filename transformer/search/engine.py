@@ -34,16 +34,16 @@ class Answers:
 
 
 def rank(
-    queries: Float[Array, "queries width"], keys: Float[Array, "documents width"], temperature: Float[ArrayLike, ""], found: int
+    queries: Float[Array, "queries width"], keys: Float[Array, "documents width"], temperature: Float[ArrayLike, ""], top: int
 ) -> tuple[Int[Array, "queries found"], Float[Array, "queries found"], Float[Array, "queries found"], Float[Array, "queries documents"]]:
-    """The best documents of each query, their cosines, their weights, and the weights of all documents.
+    """The `top` documents of each query, best first, their cosines, their weights, and the weights of all documents.
 
     Steps 1 and 2 of attention. The query is scaled so that the score is not cosine / sqrt(width) but cosine / temperature.
     """
     # Accelerators would round the factors of float32 products, and documents that are nearly alike would change places.
     with jax.default_matmul_precision("highest"):
         scores = attention_scores(queries * (math.sqrt(queries.shape[1]) / temperature), keys)
-    best, documents = jax.lax.top_k(scores, found)
+    best, documents = jax.lax.top_k(scores, top)
     weights = attention_weights(scores)
     return documents, best * temperature, jnp.take_along_axis(weights, documents, axis=1), weights
 
@@ -53,15 +53,15 @@ def attend(
     keys: Float[Array, "documents width"],
     columns: Float[Array, "width documents"],
     temperature: Float[ArrayLike, ""],
-    found: int,
+    top: int,
 ) -> tuple[Int[Array, "queries found"], Float[Array, "queries found"], Float[Array, "queries found"], Float[Array, "queries width"]]:
-    """The best documents of each query, their cosines, their weights, and step 3: the values averaged by the weights of all documents.
+    """The `top` documents of each query, their cosines, their weights, and step 3: the values averaged by the weights of all documents.
 
     Args:
         columns: the values, transposed. For a single query a CPU is busy with nothing but reading them, and reads them along their rows
             faster (docs/search.md has the times): this is `weighted_sum` of values that lie so.
     """
-    documents, cosines, shares, weights = rank(queries, keys, temperature, found)
+    documents, cosines, shares, weights = rank(queries, keys, temperature, top)
     with jax.default_matmul_precision("highest"):
         return documents, cosines, shares, product_with_transpose(weights, columns, jnp.float32)
 
@@ -89,13 +89,13 @@ class SearchEngine:
         self.keys, self.columns = (jax.device_put(array, may_alias=True) for array in (keys, columns))
         self._temperature = np.float32(temperature)
         self._together = max(min(QUERIES_AT_ONCE, SCORES_AT_ONCE // len(keys)), 1)
-        self._attend = jax.jit(attend, static_argnames="found")
+        self._attend = jax.jit(attend, static_argnames="top")
         self._nearest = jax.jit(nearest_column)
 
-    def __call__(self, queries: Float[np.ndarray, "queries width"], found: int) -> Answers:
-        """The best `found` documents of each query, or all where there are fewer, and each query's weighted sum."""
+    def __call__(self, queries: Float[np.ndarray, "queries width"], top: int) -> Answers:
+        """The best `top` documents of each query, or all where there are fewer, and each query's weighted sum."""
         answer = partial(self._attend, keys=self.keys, columns=self.columns, temperature=self._temperature)
-        return Answers(*self._by_blocks(partial(answer, found=min(found, len(self.keys))), queries))
+        return Answers(*self._by_blocks(partial(answer, top=min(top, len(self.keys))), queries))
 
     def nearest(self, vectors: Float[np.ndarray, "vectors width"]) -> tuple[Int[np.ndarray, " vectors"], Float[np.ndarray, " vectors"]]:
         """The document whose text is nearest to each vector, and their cosine."""

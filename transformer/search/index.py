@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from transformer.config.errors import RunError, UsageError
-from transformer.host import locked, write_whole
+from transformer.files import PARTIAL, locked, write_whole
 from transformer.search.documents import Documents, content_hash, file_version, read_documents
 from transformer.search.embedding import Embedder
 
@@ -82,14 +82,15 @@ def open_index(path: Path, directory: Path, embedder: Embedder, report: Callable
     if not is_complete():
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            try:
-                with locked(directory):
+            with locked(directory):
+                try:
                     _make(path, version, directory, digest, model, embedder, report)
-            finally:
-                # Documents that cannot be read leave no empty directory; one with files in it stays.
-                with contextlib.suppress(OSError):
-                    directory.rmdir()
-        except BlockingIOError as error:
+                finally:
+                    # Documents that cannot be read leave no empty directory; one with files in it stays.
+                    with contextlib.suppress(OSError):
+                        directory.rmdir()
+        except (BlockingIOError, FileNotFoundError) as error:
+            # Another process has the lock; or it had, and removed the directory before it was locked here.
             raise _taken(directory) from error
         except OSError as error:
             if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
@@ -143,7 +144,7 @@ def _vectors(directory: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _read(directory: Path) -> Facts | None:
     """What is known of the index, if there is one. A directory of something else is refused, before anything is written to it."""
-    if directory.exists() and not (directory.is_dir() and {entry.name.removesuffix(".partial") for entry in directory.iterdir()} <= FILES):
+    if directory.exists() and not (directory.is_dir() and {entry.name.removesuffix(PARTIAL) for entry in directory.iterdir()} <= FILES):
         raise UsageError(f"{directory} exists and is not an index; name another directory with --index DIR")
     try:
         return Facts(**json.loads((directory / "index.json").read_text(encoding="utf-8")))

@@ -6,16 +6,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Key
 
 from transformer.config import schema
 from transformer.config.errors import UsageError
 from transformer.config.load import load_config
-from transformer.data.pretrained import CONFIG, SEARCH_TEMPERATURE, locate_weights, read_config, read_safetensors
+from transformer.data.pretrained import CONFIG, SEARCH_TEMPERATURE, locate_weights, read_config, read_safetensors, report_own_code
 from transformer.data.tokenization import read_tokenizer
-from transformer.model.encoder import Encoder
+from transformer.model.build import build_sentence_embedder
 from transformer.model.hugging_face import read_architecture, read_parameters
-from transformer.model.sentence_embedder import SentenceEmbedder
 from transformer.search.embedding import Embedder, EncoderEmbedder
 from transformer.training.devices import data_mesh, replicate, with_divisible_rows
 from transformer.training.run import Run, load_run
@@ -38,7 +36,7 @@ def open_model(name: str, report: Callable[[str], None]) -> tuple[Embedder, floa
     path = Path(name).expanduser()
     if path.is_file():
         config = load_config(path)
-        weights = config.model.initialize_from if isinstance(config.model, schema.Transformer) else None
+        weights = config.model.start_weights
         if weights is None:
             raise UsageError(
                 f"{path} names no weights: it has no model.initialize_from; train it with python train.py {path}, and name the run"
@@ -89,14 +87,15 @@ def _open_weights(
     if not isinstance(temperature, float | int) or not temperature > 0:
         raise UsageError(f"{directory / CONFIG}: {SEARCH_TEMPERATURE} should be a number above 0, not {temperature!r}; correct it")
     settings = schema.Transformer.model_validate(read_architecture(config))
+    report_own_code(directory, config, report)
     tokenizer = read_tokenizer(directory / "tokenizer.json")
     length = min(maximum_length, settings.maximum_positions or maximum_length)
 
-    def model(key: Key[Array, ""]) -> nnx.Module:
+    def model() -> nnx.Module:
         size = tokenizer.get_vocab_size()
-        return SentenceEmbedder(Encoder(settings, vocabulary_size=size, maximum_length=length, pairs=False, rngs=nnx.Rngs(key)))
+        return build_sentence_embedder(settings, key=jax.random.key(0), vocabulary_size=size, maximum_length=length, pairs=False)
 
-    graph, parameters = nnx.split(nnx.eval_shape(lambda: model(jax.random.key(0))))
+    graph, parameters = nnx.split(nnx.eval_shape(model))
     found = jax.tree.map(jnp.asarray, read_parameters(config, read_safetensors(directory), nnx.to_pure_dict(parameters)))
     nnx.replace_by_pure_dict(parameters, found)
     batching = with_divisible_rows(batching)

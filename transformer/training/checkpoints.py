@@ -24,7 +24,7 @@ from transformer.config.errors import RunError, UsageError
 from transformer.training.objective import Parameters
 from transformer.training.step import TrainState
 
-# Each of Orbax's threads logs the traceback of a failed save, on a full disk dozens; `_Explained` tells it once.
+# Each of Orbax's threads logs the traceback of a failed save, on a full disk dozens; `_writable` tells it once.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
@@ -98,7 +98,7 @@ class Checkpoints:
         self._policy.best_step = progress.best_step
         # The step donates its state, so the writer gets arrays of its own.
         state = jax.tree.map(jnp.copy, state)
-        with _Explained(self._checkpointer.directory):
+        with _writable(self._checkpointer.directory):
             self.wait()
             _check_room(Path(self._checkpointer.directory), state)
             self._checkpointer.save_checkpointables_async(
@@ -136,7 +136,7 @@ class Checkpoints:
         Raises:
           RunError: it could not be written.
         """
-        with _Explained(self._checkpointer.directory):
+        with _writable(self._checkpointer.directory):
             self._checkpointer.wait()
 
 
@@ -169,16 +169,14 @@ def _check_room(directory: Path, state: TrainState) -> None:
         raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {room}")
 
 
-class _Explained:
-    def __init__(self, directory: Any) -> None:
-        self.directory = directory
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if isinstance(error, Exception) and not isinstance(error, RunError):
-            raise RunError(
-                f"a checkpoint could not be written to {self.directory}: {getattr(error, 'strerror', None) or error}\n"
-                "The last complete checkpoint is kept. Make room there, then run the same command again: it resumes."
-            ) from error
+@contextlib.contextmanager
+def _writable(directory: Any) -> Iterator[None]:
+    try:
+        yield
+    except RunError:  # of an earlier save, for which this one waited
+        raise
+    except Exception as error:
+        raise RunError(
+            f"a checkpoint could not be written to {directory}: {getattr(error, 'strerror', None) or error}\n"
+            "The last complete checkpoint is kept. Make room there, then run the same command again: it resumes."
+        ) from error

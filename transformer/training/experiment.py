@@ -21,7 +21,7 @@ from transformer.training.devices import data_mesh, replicate, split_rows
 from transformer.training.initialization import initialize
 from transformer.training.learning_rates import is_frozen, learning_rate_shares
 from transformer.training.models import initial_model
-from transformer.training.objective import DeviceBatch, Evaluator, Score
+from transformer.training.objective import DeviceBatch, Evaluator
 from transformer.training.objectives import build_objective
 from transformer.training.optimizer import build_optimizer, learning_rate_schedule
 from transformer.training.step import StepMetrics, TrainState, Variation, initial_state, make_train_step
@@ -95,15 +95,14 @@ class Experiment:
     initial: Callable[[], TrainState]
     """Makes the state before the first step."""
     step: CompiledStep
-    evaluator: Callable[[Score], Evaluator]
-    """Makes what measures parameters; class probabilities are measured by the score it is given."""
+    evaluator: Evaluator
     mesh: Mesh
 
     @property
     def measured(self) -> dict[str, Split]:
         """The splits that are measured, by name: validation, and test unless the config says otherwise, where there are such."""
-        splits = {"validation": self.dataset.validation, "test": self.dataset.test if self.config.training.evaluate_test else None}
-        return {name: split for name, split in splits.items() if split is not None}
+        names = ("validation", "test") if self.config.training.evaluate_test else ("validation",)
+        return {name: split for name, split in self.dataset.splits.items() if name in names}
 
     def place(self, batch: Batch) -> DeviceBatch:
         """Put a batch on the devices."""
@@ -164,7 +163,7 @@ def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Ex
         learning_rate=lambda step: peak * rate(step),
         initial=lambda: replicate(make_state(parameters), mesh),
         step=CompiledStep(train_step, Variation(jax.random.key(config.seed), jnp.float32(peak)), mesh),
-        evaluator=lambda score: objective.evaluator(config, dataset, batches.shapes, graph, mesh, score),
+        evaluator=objective.evaluator(config, dataset, batches.shapes, graph, mesh),
         mesh=mesh,
     )
 

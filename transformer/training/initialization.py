@@ -14,7 +14,7 @@ from transformer.config.document import Document, Place
 from transformer.config.errors import UsageError
 from transformer.config.load import load_config
 from transformer.config.messages import explain
-from transformer.data.pretrained import CONFIG, locate_weights, read_config, read_safetensors
+from transformer.data.pretrained import locate_weights, read_config, read_safetensors, report_own_code
 from transformer.model.hugging_face import read_architecture, read_parameters
 from transformer.model.low_rank import merge_low_rank
 from transformer.model.parameter_paths import flat, layers_apart, nested
@@ -66,7 +66,7 @@ def complete_config(config: schema.Config, report: Callable[[str], None] = lambd
 
 
 def complete_as_stored(config: schema.Config, stored: schema.Config) -> schema.Config:
-    """The config of a run that has begun and whose start weights are gone, with what `complete_config` made explicit then.
+    """The config of a run that has begun, with what `complete_config` made explicit then.
 
     What else differs from the stored config stays as it is, to be told by `check_directory`.
     """
@@ -80,7 +80,7 @@ def complete_as_stored(config: schema.Config, stored: schema.Config) -> schema.C
 
 def without_start_weights(config: schema.Config) -> schema.Config:
     """A complete config of the same model, whose first parameters are drawn."""
-    if not isinstance(config.model, schema.Transformer):
+    if config.model.start_weights is None:
         return config
     return config.model_copy(update={"model": config.model.model_copy(update={"initialize_from": None})})
 
@@ -89,11 +89,7 @@ def _architecture(source: schema.Weights, directory: Path, report: Callable[[str
     if not isinstance(source, schema.RunWeights):
         config = read_config(directory)
         values = read_architecture(config)
-        if config.get("auto_map"):
-            report(
-                f"{directory / CONFIG} names code of its own (auto_map), which is never run; the weights are read as a plain "
-                f"{config['model_type']}"
-            )
+        report_own_code(directory, config, report)
         return values
     trained = load_config(directory / "config.yaml")
     if not isinstance(trained.model, schema.Transformer):
@@ -120,13 +116,13 @@ def initialize(config: schema.Config, parameters: Parameters, report: Callable[[
     Raises:
       UsageError: the weights do not fit the model.
     """
-    model = config.model
-    if not isinstance(model, schema.Transformer) or model.initialize_from is None:
+    weights = config.model.start_weights
+    if weights is None:
         return parameters
-    directory = locate_weights(model.initialize_from, report)
+    directory = locate_weights(weights, report)
     drawn = nnx.to_pure_dict(parameters)
     members = drawn.get("members", {0: drawn})
-    if isinstance(model.initialize_from, schema.RunWeights):
+    if isinstance(weights, schema.RunWeights):
         found = _run_parameters(directory, config.objective, members[0])
     else:
         found = read_parameters(read_config(directory), read_safetensors(directory), members[0])
@@ -147,8 +143,8 @@ def _run_parameters(directory: Path, objective: schema.Objective, drawn: dict[st
     run = load_run(directory)
     run.require_one_model("another training begins with")
     found: dict[str, Any] = nnx.to_pure_dict(run.parameters)
-    low_rank = run.config.model.low_rank if isinstance(run.config.model, schema.Transformer) else None
-    encoder = found.pop("encoder") if low_rank is None else merge_low_rank(found.pop("encoder"), low_rank)
+    adapters = run.config.model.adapters
+    encoder = found.pop("encoder") if adapters is None else merge_low_rank(found.pop("encoder"), adapters)
     same = run.config.objective.kind == objective.kind
     # With another pooling, what stands on the encoder has other shapes, and is learned anew.
     above = {name: part for name, part in found.items() if same and name in drawn and _shapes(part) == _shapes(drawn[name])}

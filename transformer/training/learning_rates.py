@@ -6,8 +6,7 @@ import jax
 import numpy as np
 
 from transformer.config import schema
-
-Path = tuple[Any, ...]
+from transformer.model.parameter_paths import names_on_path
 
 
 def learning_rate_shares(config: schema.Config, parameters: Any) -> Any:
@@ -16,16 +15,7 @@ def learning_rate_shares(config: schema.Config, parameters: Any) -> Any:
     With d = `optimizer.layer_decay`, layer l of L (counted from 1) has d**(L - l), the embeddings d**L (Howard and Ruder 2018, section 3.2;
     Clark et al. 2020, section 3.1), and what stands on the encoder `optimizer.head_rate`.
     """
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: _share(names(path), np.ndim(leaf), config), parameters)
-
-
-def names(path: Path) -> list[str]:
-    """The names on a parameter's path in its model, such as `encoder`, `layers`, `0`, `attention`, `query`, `weight`.
-
-    What belongs to a member of an ensemble has the path that it would have in that member alone.
-    """
-    found = [str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", "")))) for key in path]
-    return found[2:] if found[0] == "members" else found
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: _share(names_on_path(path), np.ndim(leaf), config), parameters)
 
 
 def is_frozen(share: Any) -> bool:
@@ -37,11 +27,9 @@ def _share(path: list[str], dimensions: int, config: schema.Config) -> float | n
     if path[0] != "encoder":
         return config.optimizer.head_rate
     model, decay = config.model, config.optimizer.layer_decay
-    frozen_layers = None
-    if isinstance(model, schema.Transformer):
-        if model.low_rank is not None:
-            return 1.0 if "low_rank" in path else 0.0
-        frozen_layers = model.frozen_layers
+    if model.adapters is not None:
+        return 1.0 if "low_rank" in path else 0.0
+    frozen_layers = model.frozen_layers if isinstance(model, schema.Transformer) else None
     if path[1] == "layers" and not path[2].isdecimal():
         # Scanned layers: the first axis counts them.
         layer = np.arange(1, model.layers + 1).reshape(-1, *[1] * (dimensions - 1))

@@ -13,17 +13,16 @@ import jax
 import numpy as np
 
 from transformer.config import schema
-from transformer.config.errors import RunError, UsageError
+from transformer.config.errors import RunError
 from transformer.config.load import load_config
-from transformer.data.sources import SPLITS
-from transformer.host import write_whole
+from transformer.files import write_whole
 from transformer.training.checkpoints import Checkpoints, Progress, load_parameters
 from transformer.training.devices import peak_memory
 from transformer.training.experiment import Experiment, Stopwatch, build_experiment
 from transformer.training.initialization import complete_as_stored, complete_config, without_start_weights
 from transformer.training.logging import Logger, import_wandb
 from transformer.training.models import count_parameters
-from transformer.training.objective import DeviceBatch, Evaluator, Score, Scores
+from transformer.training.objective import DeviceBatch, Scores
 from transformer.training.run_directory import Resume, check_directory, has_begun, read_stored, run_directory, with_own_tokenizer
 from transformer.training.step import StepMetrics, TrainState
 
@@ -92,11 +91,8 @@ class LateMetrics:
         return time.monotonic() - sum(self._stopwatch.seconds.get(kind, 0.0) for kind in ("compile", "evaluate", "save"))
 
 
-def train(config: schema.Config, directory: Path, *, score: Score, resume: Resume = "auto") -> dict[str, Any] | None:
+def train(config: schema.Config, directory: Path, *, resume: Resume = "auto") -> dict[str, Any] | None:
     """Train what the config describes, or go on where an earlier call was stopped; leave everything in `directory`.
-
-    Args:
-      score: measures class probabilities; handed in, because evaluation lies above training.
 
     Returns:
       The summary of the finished run, or None when a signal stopped it and a checkpoint was saved.
@@ -106,12 +102,8 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
       RunError: the loss is not finite, or the disk is full; the last good checkpoint is kept.
     """
     begun = has_begun(directory)
-    try:
-        config = complete_config(config, _say)
-    except UsageError:
-        if not begun:  # otherwise the weights that it started from may be gone
-            raise
-        config = complete_as_stored(config, load_config(directory / "config.yaml"))
+    # What has begun needs the weights that it started from no longer: others may lie there by now, or none.
+    config = complete_as_stored(config, load_config(directory / "config.yaml")) if begun else complete_config(config, _say)
     check_directory(directory, config, resume)
     summary_file = directory / "summary.json"
     if summary_file.exists():
@@ -124,7 +116,6 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
     with stopwatch.measure("data"):
         own = with_own_tokenizer(directory, config)
         experiment = build_experiment(without_start_weights(own) if begun else own, _say)
-    evaluator = experiment.evaluator(score)
     state = experiment.initial()
     parameters = count_parameters(state.parameters)
     with (
@@ -138,15 +129,15 @@ def train(config: schema.Config, directory: Path, *, score: Score, resume: Resum
         stopwatch.go_on(progress.seconds)
         with Logger(directory, config, first_step=progress.step, steps=experiment.steps) as logger:
             _announce(experiment, parameters, progress, changes, logger)
-            state, progress = _Loop(experiment, evaluator, checkpoints, logger, stopwatch, stop).run(state, progress)
+            state, progress = _Loop(experiment, checkpoints, logger, stopwatch, stop).run(state, progress)
             if progress.step < experiment.steps and not progress.stopped_early:
                 return None
             best_step = progress.best_step or progress.step
             best = load_parameters(directory / "checkpoints", best_step, state.evaluated)
             with stopwatch.measure("compile"):
-                evaluator.compile(best, experiment.measured.values())
+                experiment.evaluator.compile(best, experiment.measured.values())
             with stopwatch.measure("evaluate"):
-                scores = {name: evaluator(best, split) for name, split in experiment.measured.items()}
+                scores = {name: experiment.evaluator(best, split) for name, split in experiment.measured.items()}
             if "test" in scores:
                 logger.evaluation(best_step, "test", scores["test"], stopwatch.seconds)
         summary = _summary(experiment, parameters, progress.step, best_step, scores, stopwatch)
@@ -166,7 +157,7 @@ def _summary(
         "test": scores.get("test"),
         "parameters": parameters,
         "tokens": {"real": real, "computed": computed},
-        "examples": {name: len(split) for name in SPLITS if (split := getattr(experiment.dataset, name)) is not None},
+        "examples": {name: len(split) for name, split in experiment.dataset.splits.items()},
         "test_rows_in_train": experiment.dataset.test_rows_in_train,
         "seconds": {name: round(seconds, 3) for name, seconds in stopwatch.seconds.items()},
         "peak_bytes": peak_memory(),
@@ -176,7 +167,6 @@ def _summary(
 @dataclasses.dataclass(frozen=True)
 class _Loop:
     experiment: Experiment
-    evaluator: Evaluator
     checkpoints: Checkpoints
     logger: Logger
     stopwatch: Stopwatch
@@ -219,9 +209,9 @@ class _Loop:
         if validation is None:
             return progress
         with self.stopwatch.measure("compile"):
-            self.evaluator.compile(state.evaluated, [validation])
+            self.experiment.evaluator.compile(state.evaluated, [validation])
         with self.stopwatch.measure("evaluate"):
-            scores = self.evaluator(state.evaluated, validation)
+            scores = self.experiment.evaluator(state.evaluated, validation)
         progress = _judge(progress, scores, training)
         self.logger.evaluation(progress.step, "validation", scores, self.stopwatch.seconds, best=progress.best_step == progress.step)
         if progress.stopped_early:
@@ -259,7 +249,7 @@ def _announce(experiment: Experiment, parameters: dict[str, int], progress: Prog
     data = experiment.dataset
     for note in data.notes:
         logger.say(note)
-    sizes = [f"{len(split):,} {name}" for name in SPLITS if (split := getattr(data, name)) is not None]
+    sizes = [f"{len(split):,} {name}" for name, split in data.splits.items()]
     labels = f", {len(data.labels)} labels" if data.labels else ""
     logger.say(f"{' / '.join(sizes)} texts{labels}, {parameters['total']:,} parameters")
     if progress.step:

@@ -7,6 +7,7 @@ from tokenizers import Tokenizer
 
 from transformer.config import schema
 from transformer.model.build import Sizes, build_classifier, build_ensemble, build_masked_language_model, build_sentence_embedder
+from transformer.model.parameter_paths import names_on_path
 from transformer.training.objective import Parameters
 
 
@@ -47,6 +48,6 @@ def count_parameters(parameters: Parameters) -> dict[str, int]:
     total = without = 0
     for path, leaf in jax.tree_util.tree_flatten_with_path(parameters)[0]:
         total += leaf.size
-        if not any(getattr(key, "key", None) == "embedding" for key in path):
+        if "embedding" not in names_on_path(path):
             without += leaf.size
     return {"total": total, "without_embeddings": without}

@@ -1,7 +1,7 @@
 """What an objective is; each is a file in `objectives/`."""
 
 import abc
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,8 +19,6 @@ DeviceBatch = dict[str, Any]
 Parameters = Any
 """The model's parameters: the `nnx.State` that `nnx.split` gives, a pytree of float32 arrays."""
 Scores = dict[str, float]
-Score = Callable[[np.ndarray, np.ndarray], Scores]
-"""(class probabilities, labels) -> figures; at least accuracy, macro_f1 and loss."""
 
 
 @runtime_checkable
@@ -51,10 +49,8 @@ class Objective(abc.ABC):
         """The loss in nats summed over all that is predicted in the batch, and the weight of this sum: how much is predicted there."""
 
     @abc.abstractmethod
-    def evaluator(
-        self, config: schema.Config, dataset: Dataset, shapes: Shapes, graph: nnx.GraphDef[nnx.Module], mesh: Mesh, score: Score
-    ) -> Evaluator:
-        """What measures this objective's models in batches of the training's shapes; `score` is for class probabilities."""
+    def evaluator(self, config: schema.Config, dataset: Dataset, shapes: Shapes, graph: nnx.GraphDef[nnx.Module], mesh: Mesh) -> Evaluator:
+        """What measures this objective's models in batches of the training's shapes; compiles nothing yet."""
 
 
 def model_inputs(batch: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import optax
 
 from transformer.config import schema
-from transformer.training.learning_rates import is_frozen, names
+from transformer.model.parameter_paths import names_on_path
+from transformer.training.learning_rates import is_frozen
 
 
 def learning_rate_schedule(schedule: schema.Schedule, steps: int) -> optax.Schedule:
@@ -49,12 +50,12 @@ def learning_rate_schedule(schedule: schema.Schedule, steps: int) -> optax.Sched
 
 def decays(path: tuple[Any, ...]) -> bool:
     """Whether weight decay applies: to weights of products, not to biases, norms and embeddings."""
-    return any(name.endswith("weight") for name in names(path))
+    return any(name.endswith("weight") for name in names_on_path(path))
 
 
 def is_encoder_matrix(path: tuple[Any, ...]) -> bool:
     """Whether Muon applies: to the encoder's weights, not to what stands on it, which Jordan et al. leave to AdamW."""
-    return decays(path) and names(path)[0] == "encoder"
+    return decays(path) and names_on_path(path)[0] == "encoder"
 
 
 def build_optimizer(config: schema.Config, rate: optax.Schedule, shares: Any = None) -> optax.GradientTransformation:

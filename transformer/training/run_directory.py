@@ -16,7 +16,8 @@ from transformer.config import schema
 from transformer.config.errors import UsageError
 from transformer.config.load import differing_keys, dump_config, load_config
 from transformer.data.dataset import Dataset
-from transformer.host import PARTIAL, commit, locked, usable_cores, write_whole
+from transformer.files import PARTIAL, locked, write_whole
+from transformer.host import commit, usable_cores
 
 T = TypeVar("T")
 
@@ -89,8 +90,11 @@ def run_directory(directory: Path, config: schema.Config, dataset: Dataset) -> I
                 f"another process trains in {directory}; wait for it or stop it, or name another directory with --run-dir"
             ) from error
         except OSError as error:
-            if made:
-                shutil.rmtree(made[-1], ignore_errors=True)
+            if directory in made:
+                shutil.rmtree(directory, ignore_errors=True)
+            for path in made[1:]:  # unless another run lies there by now
+                with contextlib.suppress(OSError):
+                    path.rmdir()
             raise UsageError(
                 f"{directory} could not be written: {error.strerror}; make room or name another directory with --run-dir"
             ) from error
@@ -119,7 +123,7 @@ def check_data(directory: Path, fingerprint: str, otherwise: str) -> None:
     Raises UsageError where they differ.
     """
     stored = directory / "environment.json"
-    if stored.exists() and read_stored(stored).get("data", fingerprint) != fingerprint:
+    if stored.exists() and read_stored(stored)["data"] != fingerprint:
         raise UsageError(
             f"the data that {directory / 'config.yaml'} names are not those that its run began with: other rows, other labels, or another "
             f"tokenizer comes of them; put the old data back, or {otherwise}"
@@ -153,8 +157,7 @@ def _environment() -> dict[str, Any]:
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     def flat(environment: dict[str, Any]) -> dict[str, Any]:
-        own = {key: environment.get(key) for key in ("commit", "cores", "devices")}
-        return own | environment.get("packages", {})
+        return {key: environment[key] for key in ("commit", "cores", "devices")} | environment["packages"]
 
     before, now = flat(before), flat(now)
     return [f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]

@@ -78,6 +78,13 @@ def test_the_floor_is_told_from_both_sides():
     assert "minGRU" not in above
 
 
+def test_a_floor_of_characters_knows_their_neighbours():
+    figures = comparison()
+    assert "TF-IDF, which knows nothing of word order: " in told(figures)
+    figures["rivals"][-1]["terms"] = "characters"
+    assert "TF-IDF, which knows no order but that of neighbouring characters: " in told(figures)
+
+
 def test_the_fastest_is_named_with_the_other_side_beside_it():
     assert re.search(r"gated convolutions trains fastest, 13,\d+ real tokens a second; transformer reads", told(comparison()))
     line = sentence(comparison(rates={"transformer": 40_000, "gated convolutions": 5_000}), "trains fastest")

@@ -13,7 +13,6 @@ from transformer.config import schema
 from transformer.config.errors import UsageError
 from transformer.data.dataset import load_dataset
 from transformer.data.tokenization import SpecialTokens, Split, encode_texts, special_tokens
-from transformer.evaluation.metrics import scores
 from transformer.model.encoder import Encoder
 from transformer.model.sentence_embedder import SentenceEmbedder, unit
 from transformer.training.devices import data_mesh
@@ -24,7 +23,7 @@ from transformer.training.objectives.contrastive import (
     ContrastiveEvaluator,
     ContrastiveObjective,
     contrastive_loss,
-    rows_with_a_text_in_common,
+    have_a_text_in_common,
     tokens_between,
 )
 
@@ -129,7 +128,7 @@ def pairs_config(make_config, tmp_path, monkeypatch):
 
 
 def test_pairs_without_a_label_are_trained_on_and_validated(pairs_config, tmp_path):
-    summary = train(pairs_config(), tmp_path / "run", score=scores)
+    summary = train(pairs_config(), tmp_path / "run")
     assert (summary["examples"]["train"], summary["examples"]["validation"]) == (32, 8)
     assert summary["validation"]["loss"] > 0
 
@@ -145,12 +144,14 @@ def test_what_would_train_something_else_than_it_says_is_refused(pairs_config, t
         build_experiment(bare, print)
 
 
-def test_rows_that_share_a_text_are_no_negatives_of_each_other(embedder):
-    """Four questions, of which two have the same answer, and two answers to one question: only the others are told apart."""
-    rows = [([2, 6, 3], [8, 9, 3]), ([2, 7, 3], [8, 9, 3]), ([2, 7, 7, 3], [10, 3]), ([2, 7, 7, 3], [11, 9, 3]), ([], [])]
+def test_rows_that_have_a_text_in_common_are_no_negatives_of_each_other(embedder):
+    """Two questions with one answer, two answers to one question, and a question that is an answer elsewhere: the rest is told apart."""
+    rows = [([2, 6, 3], [8, 9, 3]), ([2, 7, 3], [8, 9, 3]), ([2, 7, 7, 3], [10, 3]), ([2, 7, 7, 3], [7, 3]), ([], [])]
+    texts = jnp.array([[0, 1], [2, 1], [3, 4], [3, 2], [0, 1]])
+    common = np.asarray(have_a_text_in_common(texts, texts))[:4, :4]
+    shared = {(0, 1), (1, 3), (2, 3)}
+    assert set(zip(*np.nonzero(common), strict=True)) == {(row, row) for row in range(4)} | shared | {(b, a) for a, b in shared}
     tokens, types = pad([[*a, *b] for a, b in rows], 8), pad([[0] * len(a) + [1] * len(b) for a, b in rows], 8)
-    common = np.asarray(rows_with_a_text_in_common(tokens, (tokens != 0).astype(jnp.int32), types))[:4, :4]
-    assert set(zip(*np.nonzero(common), strict=True)) == {(row, row) for row in range(4)} | {(0, 1), (1, 0), (2, 3), (3, 2)}
     segments = (tokens != 0).astype(jnp.int32)
     batch = {
         "tokens": tokens,
@@ -159,6 +160,7 @@ def test_rows_that_share_a_text_are_no_negatives_of_each_other(embedder):
         "positions": jnp.tile(jnp.arange(8), (5, 1)) * segments,
         "labels": jnp.zeros(5, jnp.int32),
         "weights": jnp.array([1.0, 1.0, 1.0, 1.0, 0.0]),
+        "texts": texts,
     }
     first, second = (np.asarray(x) for x in embedder.pairs(tokens, segments, batch["positions"], types))
     loss, weight = ContrastiveObjective(schema.Contrastive(temperature=0.5), between=0).loss(embedder, batch, jax.random.key(0))
@@ -168,15 +170,36 @@ def test_rows_that_share_a_text_are_no_negatives_of_each_other(embedder):
     assert (loss, weight) == (pytest.approx(expected.sum(), rel=1e-5), 4.0)
 
 
+def test_a_text_is_the_same_first_or_second_and_however_its_pair_is_cut(pairs_config, tmp_path):
+    """Two rows with a passage that is cut to different lengths, a text that is first here and second there, and capital letters."""
+    passage = "the old house near the water where the cat purrs and a dog barks at the boat " * 2
+    rows = [("why", passage), ("why does the dog bark", passage), ("The cat", "a boat"), ("a dog", "the cat"), ("fins", "a boat")]
+    (tmp_path / "pairs.csv").write_text("one,two\n" + "".join(f"{one},{two}\n" for one, two in rows * 4))
+    source = {"train": [{"path": str(tmp_path / "pairs.csv")}], "test": []}
+    data = {"source": source, "text": ["one", "two"], "validation_fraction": 0.0, "maximum_length": 16}
+    split = load_dataset(pairs_config(data=data)).train
+    assert split.lengths[0] == split.lengths[1] == 16
+    np.testing.assert_array_equal(split.pair_texts[:5], [[0, 1], [2, 1], [3, 4], [5, 3], [6, 4]])
+    np.testing.assert_array_equal(split.pair_texts[5:10], split.pair_texts[:5])
+
+
 def test_a_second_text_that_another_pair_has_too_is_right_for_both():
     """Both firsts are nearest to the vector of the answer they share, and that of the third pair to its own."""
     measure, parameters = evaluator(Table(at(0, 10, 100, 5, 110)))
-    found = measure(parameters, split_of([[0, 3], [1, 3], [2, 4]], [0, 0, 0], [1, 1, 1]))
+    found = measure(parameters, split_of([[0, 3], [1, 3], [2, 4]], [0, 0, 0], pairs=[(0, 3), (1, 3), (2, 4)], pair_starts=[1, 1, 1]))
     assert found["accuracy"] == 1.0
     cosines = np.cos(np.radians(np.subtract.outer([0, 10, 100], [5, 5, 110]))) / 0.5
     cosines[0, 1] = cosines[1, 0] = -np.inf
     there, back = (np.mean(np.log(np.exp(cosines).sum(axis=axis)) - cosines.diagonal()) for axis in (1, 0))
     assert found["loss"] == pytest.approx((there + back) / 2, rel=1e-5)
+
+
+def test_a_text_that_is_second_elsewhere_is_not_found_by_itself():
+    """The vector nearest to the first of the first pair is its own, as the second of the second pair."""
+    measure, parameters = evaluator(Table(at(0, 30, 120, 90)))
+    pairs = [(0, 1), (2, 0), (3, 2)]
+    found = measure(parameters, split_of([list(pair) for pair in pairs], [0, 0, 0], pairs=pairs, pair_starts=[1, 1, 1]))
+    assert found["accuracy"] == 1.0
 
 
 @pytest.mark.parametrize(("pair", "between"), [("<s> $A </s> $B:1 </s>:1", 0), ("<s> $A </s> </s> $B </s>", 1)])
@@ -225,10 +248,10 @@ def at(*degrees):
     return np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], axis=1)
 
 
-def split_of(texts, labels, pair_starts=None):
+def split_of(texts, labels, pairs=None, pair_starts=None):
     lengths = np.cumsum([0, *map(len, texts)])
-    starts = None if pair_starts is None else np.array(pair_starts, np.int32)
-    return Split(np.concatenate(texts).astype(np.int32), lengths, np.array(labels, np.int32), starts)
+    starts, numbers = (None if given is None else np.array(given, np.int32) for given in (pair_starts, pairs))
+    return Split(np.concatenate(texts).astype(np.int32), lengths, np.array(labels, np.int32), starts, numbers)
 
 
 @pytest.mark.parametrize("rows_at_once", [4, 1024])
@@ -256,10 +279,10 @@ def test_a_pair_is_right_where_its_first_text_is_nearest_to_its_own_second():
     # only where it is nearer than 20.
     measure, parameters = evaluator(Table(at(0, 100, 200, 20, 170, 190)))
     pairs = [[0, 0, 0, 0, 0, 3], [1, 4], [2, 5, 5, 5]]
-    found = measure(parameters, split_of(pairs, [0, 0, 0], [5, 1, 1]))
+    found = measure(parameters, split_of(pairs, [0, 0, 0], pairs=[(0, 3), (1, 4), (2, 5)], pair_starts=[5, 1, 1]))
     assert found["accuracy"] == 1.0
     crossed = [[0, 0, 0, 0, 0, 3], [1, 5], [2, 4, 4, 4]]
-    found = measure(parameters, split_of(crossed, [0, 0, 0], [5, 1, 1]))
+    found = measure(parameters, split_of(crossed, [0, 0, 0], pairs=[(0, 4), (1, 3), (2, 5)], pair_starts=[5, 1, 1]))
     assert found["accuracy"] == 1 / 3
     cosines = np.cos(np.radians(np.subtract.outer([0, 100, 200], [20, 190, 170]))) / 0.5
     there, back = (np.mean(np.log(np.exp(cosines).sum(axis=axis)) - cosines.diagonal()) for axis in (1, 0))

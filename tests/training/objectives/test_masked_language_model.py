@@ -14,7 +14,6 @@ from transformer.config import schema
 from transformer.config.errors import UsageError
 from transformer.data.dataset import load_dataset
 from transformer.data.tokenization import encode_texts, special_tokens, train_tokenizer
-from transformer.evaluation.metrics import scores
 from transformer.model.build import build_masked_language_model
 from transformer.training.loop import train
 from transformer.training.objectives.masked_language_model import MaskedLanguageModelObjective, Masking, choose_tokens, replace_tokens
@@ -253,7 +252,7 @@ def test_a_language_of_echoes_is_learned(make_config, tmp_path):
         optimizer={"learning_rate": 0.02},
         training={"epochs": 6, "average_decay": 0.0, "evaluate_every": 3, "checkpoint_every": 1000, "metric": "loss"},
     )
-    summary = train(config, tmp_path / "run", score=scores)
+    summary = train(config, tmp_path / "run")
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     first = next(line for line in map(json.loads, lines) if line["split"] == "validation")
     assert first["accuracy"] < 0.5
@@ -267,9 +266,9 @@ def test_a_run_that_was_stopped_and_resumed_ends_bit_identical(make_config, tmp_
     config = make_config(
         objective={"kind": "masked_language_model", "whole_words": True}, training={"epochs": 2, "evaluate_every": 3, "checkpoint_every": 4}
     )
-    train(config, tmp_path / "whole", score=scores)
+    train(config, tmp_path / "whole")
     train_until(5, config, tmp_path / "run")
-    assert train(config, tmp_path / "run", score=scores, resume="require") is not None
+    assert train(config, tmp_path / "run", resume="require") is not None
     one, other = (load_run(tmp_path / name) for name in ("whole", "run"))
     for a, b in zip(jax.tree.leaves(one.parameters), jax.tree.leaves(other.parameters), strict=True):
         np.testing.assert_array_equal(a, b)

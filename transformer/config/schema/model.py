@@ -63,6 +63,8 @@ Hidden = Literal["tanh", "relu", "gelu_norm"]
 SteppedRecurrence = Literal["rnn", "lstm", "gru"]
 MinimalRecurrence = Literal["mingru", "minlstm"]
 """Recurrences computed in parallel along the text."""
+Family = Literal["attention", "recurrence", "recurrence with attention", "convolution", "parallel recurrence"]
+"""What an encoder is made of."""
 
 
 class Encoder(Section):
@@ -85,6 +87,21 @@ class Encoder(Section):
     def stepped(self) -> bool:
         """Whether a text's tokens are read one after the other."""
         return False
+
+    @property
+    def start_weights(self) -> Weights | None:
+        """The weights to start from, if any."""
+        return None
+
+    @property
+    def adapters(self) -> LowRank | None:
+        """The low-rank sums that alone are learned of the encoder, if any."""
+        return None
+
+    @property
+    def family(self) -> Family:
+        """What it is made of; reports group models by it."""
+        raise NotImplementedError
 
 
 class Transformer(Encoder):
@@ -137,6 +154,21 @@ class Transformer(Encoder):
     low_rank: LowRank | None = None
     """Learn low-rank sums only (LoRA), and the head."""
 
+    @property
+    def start_weights(self) -> Weights | None:
+        """The weights to start from, if any."""
+        return self.initialize_from
+
+    @property
+    def adapters(self) -> LowRank | None:
+        """The low-rank sums that alone are learned of the encoder, if any."""
+        return self.low_rank
+
+    @property
+    def family(self) -> Family:
+        """What it is made of; reports group models by it."""
+        return "attention"
+
     @model_validator(mode="after")
     def _shapes_fit(self) -> "Transformer":
         if self.width % self.heads:
@@ -177,6 +209,13 @@ class Recurrent(Encoder):
         """Whether a text's tokens are read one after the other."""
         return self.kind in get_args(SteppedRecurrence)
 
+    @property
+    def family(self) -> Family:
+        """What it is made of; reports group models by it."""
+        if self.intra_attention or {"attention", "final_state_attention"} & set(self.pooling):
+            return "recurrence with attention"
+        return "recurrence" if self.stepped else "parallel recurrence"
+
 
 class Convolutional(Encoder):
     """A network of gated convolutions (Dauphin et al. 2017)."""
@@ -186,6 +225,11 @@ class Convolutional(Encoder):
     """Size of a token's state in every layer."""
     kernel_size: Size = 3
     """How many tokens a convolution sees: an odd number, the token and as many to each side."""
+
+    @property
+    def family(self) -> Family:
+        """What it is made of; reports group models by it."""
+        return "convolution"
 
     @model_validator(mode="after")
     def _window_has_a_middle(self) -> "Convolutional":

@@ -17,7 +17,7 @@ class Classification(Section):
     """Share of a training text's tokens replaced by [MASK], drawn anew at each step."""
     members: PositiveInt = 1
     """Number of models trained side by side, each from first parameters of its own (what `model.initialize_from` gives is the same for
-    all); the mean of their probabilities predicts (Lakshminarayanan et al. 2017). `optimizer.gradient_clip` is of all of them together."""
+    all); the mean of their probabilities predicts (Lakshminarayanan et al. 2017). `training.gradient_clip` is of all of them together."""
 
 
 class MaskedLanguageModel(Section):

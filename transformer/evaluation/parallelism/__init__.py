@@ -1,0 +1,1 @@
+"""How many processors a model can use: work, span and time against the length of its texts."""

@@ -56,10 +56,10 @@ class Instruction:
         """Names of the computations that it calls, by attribute, such as `body`."""
         return {key: tuple(re.findall(r"[\w.-]+", names)) for key, names in _CALLED.findall(self.attributes)}
 
-    def attribute(self, name: str, default: str = "") -> str:
-        """What stands behind `name=`, without braces or quotes."""
+    def attribute(self, name: str) -> str:
+        """What stands behind `name=`, without braces or quotes; empty where nothing does."""
         found = re.search(rf"\b{name}=(?:\{{([^}}]*)\}}|([^,\s]+))", self.attributes)
-        return default if found is None else (found[1] or found[2] or "").strip('"')
+        return "" if found is None else (found[1] or found[2] or "").strip('"')
 
     def numbers(self, name: str) -> tuple[int, ...]:
         """An attribute that is a list of whole numbers."""
@@ -125,7 +125,7 @@ def _read_instruction(line: str) -> Instruction:
         raise ValueError(f"not an instruction of a compiled program: {line.strip()[:200]}")
     shape, rest = _split_at(found[3], _end_of_shape(found[3]))
     opcode, _, rest = rest.strip().partition("(")
-    argument, attributes = _split_at(rest, _closing(rest, 1))
+    argument, attributes = _split_at(rest, _closing(rest))
     argument = argument.removesuffix(")")
     shapes = tuple(ArrayShape(_dimensions(dimensions)) for dimensions in _ARRAY.findall(shape))
     operands = () if opcode in {"parameter", "constant"} else tuple(_NAME.findall(argument))
@@ -133,11 +133,12 @@ def _read_instruction(line: str) -> Instruction:
 
 
 def _end_of_shape(text: str) -> int:
-    return _closing(text[1:], 1) + 1 if text.startswith("(") else text.index(" ")
+    return _closing(text[1:]) + 1 if text.startswith("(") else text.index(" ")
 
 
-def _closing(text: str, depth: int) -> int:
-    """Where the last of `depth` open parentheses is closed."""
+def _closing(text: str) -> int:
+    """Where the parenthesis that was opened before the text is closed."""
+    depth = 1
     for position, character in enumerate(text):
         depth += {"(": 1, ")": -1}.get(character, 0)
         if depth == 0:

@@ -99,12 +99,9 @@ class MeasuredModel:
         texts = _full_batch(batch, length, self._vocabulary_size, self._classes)
         arguments = replicate(self._parameters, mesh), split_rows(texts, mesh)
         # A function of its own for each call: JAX would take what it traced before, with or without blocks.
-        step = jax.jit(partial(self._forward if mode == "forward" else self._training))
+        step = jax.jit(make_predict_step(self._graph) if mode == "forward" else partial(self._training))
         with jax.set_mesh(mesh):
             return step.lower(*arguments), arguments
-
-    def _forward(self, parameters: Parameters, batch: DeviceBatch) -> Array:
-        return make_predict_step(self._graph)(parameters, batch)
 
     def _training(self, parameters: Parameters, batch: DeviceBatch) -> tuple[Array, Parameters]:
         def loss(parameters: Parameters) -> Array:

@@ -70,7 +70,7 @@ def _models(study: ParallelismStudy, measuring: list[Competitor]) -> list[dict[s
     return [
         {
             "name": subject.name,
-            "family": subject.family,
+            "family": subject.encoder.family,
             "parameters_without_embeddings": sizes[subject.name],
             "width": subject.encoder.width,
             "layers": subject.encoder.layers,

@@ -53,18 +53,18 @@ def filter_by_legend(field: str) -> alt.Parameter:
     return alt.selection_point(name=f"chosen_{field}", fields=[field], bind="legend", clear=False)
 
 
-def colour(names: Sequence[str], field: str = "series", *, shown: Sequence[str] | None = None) -> alt.Color:
+def colour(names: Sequence[str], *, shown: Sequence[str] | None = None) -> alt.Color:
     """The colours of the series, in this order whatever is shown of them; the legend tells those of `shown`, or is left out."""
-    return alt.Color(f"{field}:N", title=None, scale=alt.Scale(domain=list(names)), legend=_legend(shown))
+    return alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names)), legend=_legend(shown))
 
 
-def point_shape(names: Sequence[str], field: str = "series", *, shown: Sequence[str] | None = None) -> alt.Shape:
+def point_shape(names: Sequence[str], *, shown: Sequence[str] | None = None) -> alt.Shape:
     """The shapes of the points of the series."""
     shapes = [SHAPES[index % len(SHAPES)] for index in range(len(names))]
-    return alt.Shape(f"{field}:N", title=None, scale=alt.Scale(domain=list(names), range=shapes), legend=_legend(shown))
+    return alt.Shape("series:N", title=None, scale=alt.Scale(domain=list(names), range=shapes), legend=_legend(shown))
 
 
-def dash(names: Sequence[str], field: str = "series", *, shown: Sequence[str] | None = None) -> alt.StrokeDash:
+def dash(names: Sequence[str], field: str = "series", *, shown: Sequence[str]) -> alt.StrokeDash:
     """The dashes of the lines of the series; what is no series of its own has its legend above the chart, apart from theirs."""
     dashes = [DASHES[index % len(DASHES)] for index in range(len(names))]
     legend = _legend(shown, "bottom" if field == "series" else "top")

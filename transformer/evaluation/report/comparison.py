@@ -2,23 +2,22 @@
 
 from typing import Any
 
+from transformer.data.sources import SPLITS
 from transformer.evaluation.report.charts import LEGEND
 from transformer.evaluation.report.comparison_charts import comparison_charts
 from transformer.evaluation.report.comparison_sentences import LEVEL, comparison_sentences
 from transformer.evaluation.report.document import (
     about,
-    chart_scripts,
+    chart_page,
     chart_section,
     details,
     header,
-    page,
     provenance,
     summary,
-    themes_block,
 )
 from transformer.evaluation.report.figures import Figures, at, name, number, rows, section
 from transformer.evaluation.report.tables import Cell, Rows, cell, table
-from transformer.evaluation.report.wording import Number, count, listing, memory, percent, plural, seconds, significant
+from transformer.evaluation.report.wording import UNKNOWN, Number, between, count, listing, memory, percent, plural, seconds, significant
 
 QUALITY, LEARNING = ("quality",), ("accuracy-against-epoch", "accuracy-against-real-tokens", "accuracy-against-seconds")
 
@@ -34,13 +33,8 @@ def comparison_page(figures: Figures) -> str:
         chart_section("Learning", [chart for chart in charts if chart.key in LEARNING], introduction=LEGEND),
         chart_section("Cost", [chart for chart in charts if chart.key not in {*QUALITY, *LEARNING}], after=_costs(figures)),
         chart_section("How it was done", [], after=_conditions(figures) + _search(figures) + _runs(figures) + provenance(figures)),
-        themes_block(),
     ]
-    return page(title, "\n".join(body), scripts=chart_scripts())
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "–" if low is None or high is None else f"{percent(low)} to {percent(high)}"
+    return chart_page(title, body)
 
 
 def _rivals(figures: Figures) -> str:
@@ -64,7 +58,7 @@ def _rivals(figures: Figures) -> str:
                 name(rival),
                 name(rival, "family"),
                 cell(at(rival, "accuracy", "mean"), percent),
-                _interval(at(rival, "accuracy", "low"), at(rival, "accuracy", "high")),
+                between(at(rival, "accuracy", "low"), at(rival, "accuracy", "high"), percent),
                 cell(at(rival, "macro_f1", "mean"), percent),
                 cell(at(rival, "parameters", "total"), count),
                 cell(at(rival, "parameters", "without_embeddings"), count),
@@ -89,9 +83,9 @@ def _pairs(figures: Figures) -> str:
                 name(pair, "a"),
                 name(pair, "b"),
                 cell(at(pair, "difference"), _signed),
-                "–" if None in {at(pair, "low"), at(pair, "high")} else f"{_signed(at(pair, 'low'))} to {_signed(at(pair, 'high'))}",
-                cell(at(pair, "p"), lambda p: "–" if p is None else f"{p:.4f}"),
-                "–" if (p := at(pair, "p")) is None else "yes" if p < LEVEL else "no",
+                between(at(pair, "low"), at(pair, "high"), _signed),
+                cell(at(pair, "p"), lambda p: UNKNOWN if p is None else f"{p:.4f}"),
+                UNKNOWN if (p := at(pair, "p")) is None else "yes" if p < LEVEL else "no",
             ]
             for pair in found
         ],
@@ -104,15 +98,15 @@ def _pairs(figures: Figures) -> str:
 
 
 def _signed(difference: Number | None) -> str:
-    return "–" if difference is None else f"{100 * difference:+.2f}".replace("-", "−")
+    return UNKNOWN if difference is None else f"{100 * difference:+.2f}".replace("-", "−")
 
 
 def _costs(figures: Figures) -> str:
     def spread(rival: Figures, key: str) -> list[float | None]:
         return [at(rival, key, part) for part in ("median", "low", "high")]
 
-    def between(low: float | None, high: float | None) -> str:
-        return "" if low is None or high is None or low == high else f" ({count(low)} to {count(high)})"
+    def spread_words(low: float | None, high: float | None) -> str:
+        return "" if None in {low, high} or low == high else f" ({between(low, high, count)})"
 
     shown: list[list[str | Cell]] = []
     for rival in rows(figures, "rivals"):
@@ -120,7 +114,7 @@ def _costs(figures: Figures) -> str:
         shown.append(
             [
                 name(rival),
-                Cell(count(rate) + between(low, high), rate),
+                Cell(count(rate) + spread_words(low, high), rate),
                 *(cell(at(rival, key, "median"), seconds) for key in ("train_seconds", "compile_seconds", "seconds_to_target")),
                 cell(at(rival, "peak_bytes", "median"), memory),
             ]
@@ -132,7 +126,7 @@ def _costs(figures: Figures) -> str:
 
 def _conditions(figures: Figures) -> str:
     data, budget = section(figures, "data"), section(figures, "budget")
-    splits = [f"{count(size)} for {what}" for what in ("train", "validation", "test") if (size := at(data, what)) is not None]
+    splits = [f"{count(size)} for {what}" for what in SPLITS if (size := at(data, what)) is not None]
     told = []
     if splits:
         classes = f" of {count(at(data, 'classes'))} classes" if at(data, "classes") is not None else ""

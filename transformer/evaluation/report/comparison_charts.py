@@ -5,7 +5,7 @@ import altair as alt
 from transformer.evaluation.report.charts import Chart, Row, chart, colour, dash, data, filter_by_legend, point_shape
 from transformer.evaluation.report.comparison_sentences import ranked
 from transformer.evaluation.report.figures import Figures, at, name, number, rows
-from transformer.evaluation.report.wording import percent, plural
+from transformer.evaluation.report.wording import between, percent, plural
 
 ROW_HEIGHT = 34
 
@@ -46,10 +46,9 @@ def _quality(figures: Figures) -> Chart | None:
     for rival in rivals:
         low, high = at(rival, "accuracy", "low"), at(rival, "accuracy", "high")
         mean = at(rival, "accuracy", "mean")
-        interval = "–" if low is None or high is None else f"{percent(low)} to {percent(high)}"
         # Without an interval the line has no length; null would leave it without an extent.
         ends: Row = {"low": mean if low is None else low, "high": mean if high is None else high}
-        means.append(ends | {"series": name(rival), "mean": mean, "interval": interval, "label": percent(mean)})
+        means.append(ends | {"series": name(rival), "mean": mean, "interval": between(low, high, percent), "label": percent(mean)})
         runs += [
             {"series": name(rival), "accuracy": accuracy, "seed": at(run, "seed")}
             for run in rows(rival, "runs")

@@ -147,7 +147,9 @@ def _floor(figures: Figures, rivals: list[Figures]) -> str:
         verdict = "" if gap is None else " (significantly)" if gap.significant else " (not significantly)"
         standing = _accuracy(rival) - _accuracy(floor)
         (above if standing > 0 else below if standing < 0 else level).append(name(rival) + verdict)
-    opening = f"The floor is {name(floor)}, which knows nothing of word order: {percent(_accuracy(floor))}."
+    # Where characters are its terms, pairs of them are too.
+    ignorance = "no order but that of neighbouring characters" if name(floor, "terms") == "characters" else "nothing of word order"
+    opening = f"The floor is {name(floor)}, which knows {ignorance}: {percent(_accuracy(floor))}."
     if not above and not level:
         return f"{opening} No network reaches it; below it are {listing(below)}."
     parts = [f"{where} it: {listing(names)}" for where, names in (("above", above), ("level with", level), ("below", below)) if names]

@@ -13,7 +13,7 @@ from transformer.evaluation.report.charts import Chart
 from transformer.evaluation.report.figures import Figures, at, machine_name, name, section
 from transformer.evaluation.report.tables import table
 from transformer.evaluation.report.themes import DARK, LIGHT
-from transformer.evaluation.report.wording import count, memory
+from transformer.evaluation.report.wording import UNKNOWN, count, memory
 
 HERE = Path(__file__).parent
 
@@ -41,9 +41,13 @@ def page(title: str, body: str, *, styles: Sequence[str] = (), scripts: Sequence
     return written.encode("utf-8", "replace").decode("utf-8")
 
 
-def chart_scripts() -> list[str]:
-    """What draws the charts of a page: Vega, Vega-Lite and vega-embed, once, and the page's own few lines."""
-    return [_vega(), asset("charts.js"), asset("tables.js")]
+def chart_page(title: str, sections: Sequence[str]) -> str:
+    """A page of the sections that are not empty, with what draws their charts and sorts their tables.
+
+    That is the colours, then Vega, Vega-Lite and vega-embed, once, and the page's own few lines.
+    """
+    body = [*filter(None, sections), json_block("themes", {"light": LIGHT, "dark": DARK})]
+    return page(title, "\n".join(body), scripts=[_vega(), asset("charts.js"), asset("tables.js")])
 
 
 def json_block(identifier: str, value: Any) -> str:
@@ -86,11 +90,6 @@ def details(summary: str, inside: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>{inside}</details>" if inside else ""
 
 
-def themes_block() -> str:
-    """The colours of the charts, for the page's script."""
-    return json_block("themes", {"light": LIGHT, "dark": DARK})
-
-
 def about(figures: Figures) -> str:
     """When, where and of what: one line."""
     machine = section(figures, "machine")
@@ -117,7 +116,7 @@ def provenance(figures: Figures) -> str:
         ("commit", name(figures, "commit")),
         *section(machine, "versions").items(),
     ]
-    known = [[str(key), str(value)] for key, value in facts if str(value) not in {"None", "", "–"}]
+    known = [[str(key), str(value)] for key, value in facts if str(value) not in {"None", "", UNKNOWN}]
     command = name(figures, "command")
     told = f"<p>Repeat it with</p><pre>{escape(command)}</pre>" if command else ""
     return told + table("Machine and versions", ["", ""], known, sortable=False)

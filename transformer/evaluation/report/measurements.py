@@ -75,6 +75,13 @@ def medians(figures: Figures, model: str, mode: str, cores: int | None) -> dict[
     }
 
 
+def gains(figures: Figures, model: str, mode: str) -> dict[Shape, float]:
+    """How many times as fast a step of a model is with all cores as with one, by shape; empty where only one number was measured."""
+    cores = all_cores(figures)
+    one, every = (medians(figures, model, mode, number) for number in (1, cores))
+    return {} if cores == 1 else {where: one[where] / every[where] for where in one.keys() & every.keys()}
+
+
 def growth_exponent(values: dict[int, float]) -> float | None:
     """The exponent e of the power law value = c · length^e that fits best: the slope of least squares between the logarithms.
 

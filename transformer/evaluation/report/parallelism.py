@@ -5,21 +5,19 @@ from collections.abc import Sequence
 from transformer.evaluation.report.charts import LEGEND
 from transformer.evaluation.report.document import (
     about,
-    chart_scripts,
+    chart_page,
     chart_section,
     details,
     header,
-    page,
     provenance,
     summary,
-    themes_block,
 )
 from transformer.evaluation.report.figures import Figures, at, name, rows, section
 from transformer.evaluation.report.measurements import MODES, counted, growth_exponent
 from transformer.evaluation.report.parallelism_charts import machine_names, mode_words, parallelism_charts
 from transformer.evaluation.report.parallelism_sentences import parallelism_sentences
 from transformer.evaluation.report.tables import Cell, Rows, cell, table
-from transformer.evaluation.report.wording import UNKNOWN, Number, count, memory, ratio, seconds, significant
+from transformer.evaluation.report.wording import UNKNOWN, Number, between, count, memory, ratio, seconds, significant
 
 COUNTED = (
     "Counted in the compiled programs' own operations. Work is all of them; span is the longest chain of operations of which each needs "
@@ -55,9 +53,8 @@ def parallelism_page(figures: Sequence[Figures]) -> str:
         chart_section("Counted: work and span", charts["counted"], introduction=COUNTED, after=_sequential(figures)),
         chart_section("Explained: more processors", charts["bound"], introduction=BRENT, after=_crossings(figures, machines)),
         chart_section("How it was done", [], after=_models(figures) + _rates(figures, machines) + _provenances(figures, machines)),
-        themes_block(),
     ]
-    return page(title, "\n".join(part for part in body if part), scripts=chart_scripts())
+    return chart_page(title, body)
 
 
 def _measured(figures: Sequence[Figures], machines: list[str]) -> str:
@@ -68,7 +65,7 @@ def _measured(figures: Sequence[Figures], machines: list[str]) -> str:
             mode_words(name(row, "mode")),
             *(cell(at(row, key), count) for key in ("batch", "length", "cores")),
             Cell(name(row, "failure"), None) if row.get("failure") else cell(at(row, "median"), seconds),
-            Cell(UNKNOWN if at(row, "low") is None else f"{seconds(at(row, 'low'))} to {seconds(at(row, 'high'))}", at(row, "low")),
+            Cell(between(at(row, "low"), at(row, "high"), seconds), at(row, "low")),
             cell(at(row, "real_tokens_per_second"), count),
             cell(at(row, "peak_bytes"), memory),
             cell(at(row, "compile_seconds"), seconds),

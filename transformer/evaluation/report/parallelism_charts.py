@@ -6,7 +6,7 @@ import altair as alt
 
 from transformer.evaluation.report.charts import Chart, Row, chart, colour, dash, data, filter_by_legend, point_shape
 from transformer.evaluation.report.figures import Figures, at, machine_name, name, on_processors, rows
-from transformer.evaluation.report.measurements import MODES, Setting, all_cores, medians, settings, shape
+from transformer.evaluation.report.measurements import MODES, Setting, all_cores, gains, settings, shape
 from transformer.evaluation.report.wording import count, plural
 
 LENGTH = "tokens a text"
@@ -142,24 +142,19 @@ def _hover(key: str, title: str) -> list[alt.Tooltip]:
 
 def _speed_ups(machines: Sequence[Figures], models: list[str]) -> list[Chart]:
     """How many times as fast a step is with all cores, where one core was measured too."""
-    gains: list[Row] = []
+    found: list[Row] = []
     for figures, machine in zip(machines, machine_names(machines), strict=True):
-        cores = all_cores(figures)
-        if cores is None or cores < 2:
-            continue
+        place = f"{machine}, {count(all_cores(figures))} cores"
         for model in models:
             for mode in MODES:
-                one, every = (medians(figures, model, mode, number) for number in (1, cores))
-                for batch, length in one.keys() & every.keys():
-                    gain = one[batch, length] / every[batch, length]
-                    place = f"{machine}, {count(cores)} cores"
-                    gains.append({"series": model, "place": place, "mode": mode, "batch": batch, "length": length, "gain": gain})
-    places = list(dict.fromkeys(str(row["place"]) for row in gains))
-    gains.sort(key=lambda row: (str(row["series"]), _shape(row)))
+                for (batch, length), gain in gains(figures, model, mode).items():
+                    found.append({"series": model, "place": place, "mode": mode, "batch": batch, "length": length, "gain": gain})
+    places = list(dict.fromkeys(str(row["place"]) for row in found))
+    found.sort(key=lambda row: (str(row["series"]), _shape(row)))
     drawn = []
-    for setting in _settings(gains):
+    for setting in _settings(found):
         for mode in MODES:
-            shown = [row for row in gains if row["mode"] == mode and setting.holds(_shape(row))]
+            shown = [row for row in found if row["mode"] == mode and setting.holds(_shape(row))]
             if shown:
                 heading = f"Speed-up from one core to all, {mode_words(mode)}, {setting}"
                 caption = "Step time with one core over step time with all: 1 is no gain."

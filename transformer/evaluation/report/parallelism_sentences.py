@@ -11,6 +11,7 @@ from transformer.evaluation.report.measurements import (
     all_cores,
     attention_name,
     counted,
+    gains,
     growth_exponent,
     medians,
     settings,
@@ -103,15 +104,11 @@ def _overall(figures: Figures, model: Figures) -> str:
 
 def _cores(figures: Figures) -> str:
     """How much faster a step gets with all cores: for the fewest and longest texts, where models differ most."""
-    cores = all_cores(figures)
-    if cores is None or cores < 2:
-        return ""
-    gains: dict[Shape, list[tuple[float, str]]] = {}
+    gained: dict[Shape, list[tuple[float, str]]] = {}
     for model in rows(figures, "models"):
-        one, every = (medians(figures, name(model), "training", number) for number in (1, cores))
-        for where in one.keys() & every.keys():
-            gains.setdefault(where, []).append((one[where] / every[where], name(model)))
-    shared = {where: gained for where, gained in gains.items() if len(gained) == max(map(len, gains.values())) > 1}
+        for where, gain in gains(figures, name(model), "training").items():
+            gained.setdefault(where, []).append((gain, name(model)))
+    shared = {where: of_models for where, of_models in gained.items() if len(of_models) == max(map(len, gained.values())) > 1}
     if not shared:
         return ""
     few = max(shared, key=lambda where: (-where[0], where[1]))
@@ -120,9 +117,8 @@ def _cores(figures: Figures) -> str:
     for batch, length in dict.fromkeys([few, many]):
         best_first = sorted(shared[batch, length], reverse=True)
         told.append(f"at {count(batch)} × {count(length)} {listing([f'{who} {ratio(gain)}' for gain, who in best_first])}")
-    return (
-        f"With {count(cores)} cores instead of 1, training steps (batch × length) run at these multiples of their speed: {'; '.join(told)}."
-    )
+    cores = count(all_cores(figures))
+    return f"With {cores} cores instead of 1, training steps (batch × length) run at these multiples of their speed: {'; '.join(told)}."
 
 
 def _spans(figures: Figures) -> str:

@@ -1,7 +1,7 @@
 """Numbers as people read them, with their units; an en dash stands for what is not known."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 UNKNOWN = "–"
 
@@ -67,6 +67,11 @@ def p_value(value: Number | None) -> str:
     if value is None:
         return UNKNOWN
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def between(low: Number | None, high: Number | None, wording: Callable[[Number], str]) -> str:
+    """An interval, in the words of its ends."""
+    return UNKNOWN if low is None or high is None else f"{wording(low)} to {wording(high)}"
 
 
 def listing(parts: Sequence[str], last: str = "and") -> str:

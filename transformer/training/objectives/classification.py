@@ -14,7 +14,8 @@ from transformer.config import schema
 from transformer.data.batching import Shapes
 from transformer.data.dataset import Dataset
 from transformer.data.tokenization import SpecialTokens, Split
-from transformer.training.objective import DeviceBatch, Objective, Parameters, Score, Scores, model_inputs
+from transformer.training.metrics import scores
+from transformer.training.objective import DeviceBatch, Objective, Parameters, Scores, model_inputs
 from transformer.training.prediction import Predictor, make_predict_step
 
 
@@ -56,22 +57,22 @@ class ClassificationObjective(Objective):
         return loss, jnp.sum(batch["weights"])
 
     def evaluator(
-        self, config: schema.Config, dataset: Dataset, shapes: Shapes, graph: nnx.GraphDef[nnx.Module], mesh: Mesh, score: Score
+        self, config: schema.Config, dataset: Dataset, shapes: Shapes, graph: nnx.GraphDef[nnx.Module], mesh: Mesh
     ) -> "ClassificationEvaluator":
         """Predict, then score."""
-        return ClassificationEvaluator(Predictor(make_predict_step(graph), self._special, shapes, mesh), score)
+        return ClassificationEvaluator(Predictor(make_predict_step(graph), self._special, shapes, mesh))
 
 
 class ClassificationEvaluator:
     """Scores class probabilities."""
 
-    def __init__(self, predictor: Predictor, score: Score) -> None:
-        self.predictor, self._score = predictor, score
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
 
     def compile(self, parameters: Parameters, splits: Collection[Split]) -> None:
         """Compile for every shape."""
         self.predictor.compile(parameters, splits)
 
     def __call__(self, parameters: Parameters, split: Split) -> Scores:
-        """The figures of `score`."""
-        return self._score(self.predictor(parameters, split), split.labels)
+        """See `scores`."""
+        return scores(self.predictor(parameters, split), split.labels)

@@ -1,6 +1,8 @@
 """Bring texts that belong together near each other: an encoder to search with."""
 
+import functools
 import itertools
+import operator
 from collections.abc import Collection
 from typing import Any
 
@@ -16,10 +18,13 @@ from transformer.config import schema
 from transformer.data.batching import Shapes
 from transformer.data.dataset import Dataset
 from transformer.data.tokenization import SpecialTokens, Split
-from transformer.training.objective import DeviceBatch, Objective, Parameters, Score, Scores, empty_inputs, model_inputs
+from transformer.training.objective import DeviceBatch, Objective, Parameters, Scores, empty_inputs, model_inputs
 from transformer.training.prediction import Predictor
 
 ROWS_AT_ONCE = 1024
+
+Numbers = Int[Array, "pairs 2"] | Int[np.ndarray, "pairs 2"]
+"""Of the two texts of each pair: equal where the texts are."""
 
 
 def contrastive_loss(
@@ -50,8 +55,8 @@ class ContrastiveObjective(Objective):
     """Of single texts, those with the same label belong together; of pairs, the two of a row.
 
     A text without another of its label in the batch has no loss and does not count in the mean that is logged; in the gradient, which is
-    divided by the examples of an average batch, it counts as a zero. Two rows with the same first or the same second text are no negatives
-    of each other.
+    divided by the examples of an average batch, it counts as a zero. Rows of pairs that have a text in common are no negatives of each
+    other.
     """
 
     def __init__(self, settings: schema.Contrastive, between: int) -> None:
@@ -66,7 +71,7 @@ class ContrastiveObjective(Objective):
         itself = rows[:, None] == rows
         if "types" in batch:
             first, second = embedder.pairs(**model_inputs(batch), between=self._between, key=key)
-            allowed = real & (itself | ~rows_with_a_text_in_common(batch["tokens"], batch["segments"], batch["types"]))
+            allowed = real & (itself | ~have_a_text_in_common(batch["texts"], batch["texts"]))
             there = contrastive_loss(first, second, itself, allowed, self._temperature)
             back = contrastive_loss(second, first, itself, allowed, self._temperature)
             losses, known = (there[0] + back[0]) / 2, there[1]
@@ -78,7 +83,7 @@ class ContrastiveObjective(Objective):
         return jnp.sum(jnp.where(counted, losses, 0.0)), jnp.sum(counted, dtype=jnp.float32)
 
     def evaluator(
-        self, config: schema.Config, dataset: Dataset, shapes: Shapes, graph: nnx.GraphDef[nnx.Module], mesh: Mesh, score: Score
+        self, config: schema.Config, dataset: Dataset, shapes: Shapes, graph: nnx.GraphDef[nnx.Module], mesh: Mesh
     ) -> "ContrastiveEvaluator":
         """Search a split with its own texts."""
         return ContrastiveEvaluator(graph, dataset.special, shapes, mesh, self._temperature, self._between)
@@ -119,65 +124,49 @@ class ContrastiveEvaluator:
             nothing = np.zeros((len(split), width), np.float32)
             blocks = _blocks(len(split))
             for block in blocks[:1] + blocks[-1:]:  # all others are as large as the first
-                self._compare(nothing, nothing, _alike(split), block)
+                self._compare(nothing[block], nothing, *_positive_and_allowed(split, block))
 
     def __call__(self, parameters: Parameters, split: Split) -> Scores:
         """`loss`, and `accuracy`: the share of texts whose nearest has their label (of pairs: is the other of the pair)."""
         anchors, candidates = self._predictor(parameters, split)
         losses, known, right = 0.0, 0, 0
-        alike = _alike(split)
         for block in _blocks(len(split)):
-            loss, known_here, right_here = self._compare(anchors, candidates, alike, block)
-            if split.pair_starts is not None:  # the second text finds the first as well, as in training
-                loss = (loss + self._compare(candidates, anchors, alike, block)[0]) / 2
+            positive, allowed = _positive_and_allowed(split, block)
+            loss, known_here, right_here = self._compare(anchors[block], candidates, positive, allowed)
+            if split.pair_texts is not None:  # the second text finds the first as well, as in training
+                loss = (loss + self._compare(candidates[block], anchors, positive, allowed)[0]) / 2
             losses, known, right = losses + loss, known + known_here, right + right_here
         return {"loss": losses / max(known, 1), "accuracy": right / max(len(split), 1)}
 
     def _compare(
         self,
-        anchors: Float[np.ndarray, "texts width"],
+        anchors: Float[np.ndarray, "anchors width"],
         candidates: Float[np.ndarray, "texts width"],
-        alike: list[Int[np.ndarray, " texts"]],
-        block: slice,
+        positive: Bool[np.ndarray, "anchors texts"],
+        allowed: Bool[np.ndarray, "anchors texts"],
     ) -> tuple[float, int, int]:
-        """Of the texts in `block`: their summed loss, how many have a loss, and of how many the nearest belongs there."""
-        rows = np.arange(len(anchors))
-        itself = rows[block, None] == rows
-        same = np.any([numbers[block, None] == numbers for numbers in alike], axis=0)
-        positive, allowed = (same, ~itself) if len(alike) == 1 else (itself, itself | ~same)
+        """Of the anchors: their summed loss, how many have a loss, and of how many the nearest belongs there."""
         losses, known = contrastive_loss(
-            jnp.asarray(anchors[block]), jnp.asarray(candidates), jnp.asarray(positive), jnp.asarray(allowed), self._temperature
+            jnp.asarray(anchors), jnp.asarray(candidates), jnp.asarray(positive), jnp.asarray(allowed), self._temperature
         )
-        nearest = np.where(allowed, anchors[block] @ candidates.T, -np.inf).argmax(axis=1)
+        nearest = np.where(allowed, anchors @ candidates.T, -np.inf).argmax(axis=1)
         right = np.take_along_axis(positive, nearest[:, None], axis=1)
         return float(losses.sum()), int(known.sum()), int(np.count_nonzero(right))
 
 
-def rows_with_a_text_in_common(
-    tokens: Int[Array, "batch length"], segments: Int[Array, "batch length"], types: Int[Array, "batch length"]
-) -> Bool[Array, "batch batch"]:
-    """Which rows of pairs have the same first text, or the same second one."""
-    columns = jax.lax.broadcasted_iota(jnp.int32, tokens.shape, 1)
-    is_second, is_first = (segments != 0) & (types == 1), (segments != 0) & (types == 0)
-    # The second texts from the left.
-    shifted = jnp.minimum(columns + is_first.sum(axis=1, keepdims=True), tokens.shape[1] - 1)
-    there = columns < is_second.sum(axis=1, keepdims=True)
-    firsts = jnp.where(is_first, tokens, -1)
-    seconds = jnp.where(there, jnp.take_along_axis(tokens, shifted, axis=1), -1)
-    same_first, same_second = ((texts[:, None] == texts).all(axis=2) for texts in (firsts, seconds))
-    return same_first | same_second
+def _positive_and_allowed(split: Split, block: slice) -> tuple[Bool[np.ndarray, "block texts"], Bool[np.ndarray, "block texts"]]:
+    """For each example of a block, which of all belong to it, and which it is held against."""
+    rows = np.arange(len(split))
+    itself = rows[block, None] == rows
+    if split.pair_texts is None:
+        return split.labels[block, None] == split.labels, ~itself
+    return itself, itself | ~have_a_text_in_common(split.pair_texts[block], split.pair_texts)
 
 
-def _alike(split: Split) -> list[Int[np.ndarray, " texts"]]:
-    """The labels; of pairs, a number for each first text and one for each second: the same where the texts are the same."""
-    if split.pair_starts is None:
-        return [split.labels]
-    numbers: list[list[int]] = [[], []]
-    known: list[dict[bytes, int]] = [{}, {}]
-    for (begin, end), start in zip(itertools.pairwise(split.offsets), split.pair_starts, strict=True):
-        for place, text in enumerate((split.tokens[begin : begin + start], split.tokens[begin + start : end])):
-            numbers[place].append(known[place].setdefault(text.tobytes(), len(known[place])))
-    return [np.array(found) for found in numbers]
+def have_a_text_in_common(rows: Numbers, others: Numbers) -> Bool[Array | np.ndarray, "rows others"]:
+    """Which rows of pairs hold a text that the others hold too, first or second; texts are told by their numbers."""
+    places = itertools.product(range(2), repeat=2)
+    return functools.reduce(operator.or_, (rows[:, here, None] == others[:, there] for here, there in places))
 
 
 def tokens_between(tokenizer: Tokenizer, special: SpecialTokens) -> int | None:

@@ -21,7 +21,7 @@ from transformer.data.packing import PackedBatches
 from transformer.data.tokenization import SpecialTokens, Split, continuing_tokens
 from transformer.model.dropout import random_bits
 from transformer.training.devices import split_rows
-from transformer.training.objective import DeviceBatch, Objective, Parameters, Score, Scores, empty_inputs, model_inputs
+from transformer.training.objective import DeviceBatch, Objective, Parameters, Scores, empty_inputs, model_inputs
 from transformer.training.prediction import fetched
 
 UNIT = 2**24
@@ -139,15 +139,14 @@ class MaskedLanguageModelObjective(Objective):
         """Count what may be masked. Raises UsageError where a split has nothing."""
         self._settings = settings
         self._masking = Masking(settings, dataset.tokenizer, dataset.special)
-        splits = {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
-        ordinary = {name: self._masking.ordinary[split.tokens] for name, split in splits.items() if split is not None}
+        ordinary = {name: self._masking.ordinary[split.tokens] for name, split in dataset.splits.items()}
         for name, tokens in ordinary.items():
             if not tokens.any():
                 raise UsageError(
                     f"no token of the {name} texts could be masked: all are special or unknown; take other texts (data.source), or a "
                     "tokenizer that knows their characters (tokenizer.kind=byte)"
                 )
-        self._eligible = int(np.count_nonzero(ordinary["training"]))
+        self._eligible = int(np.count_nonzero(ordinary["train"]))
 
     def batches(self, config: schema.Config, dataset: Dataset) -> TrainingBatches:
         """Full rows of several texts each."""
@@ -176,7 +175,7 @@ class MaskedLanguageModelObjective(Objective):
         return losses, right, weights
 
     def evaluator(
-        self, config: schema.Config, dataset: Dataset, shapes: Shapes, graph: nnx.GraphDef[nnx.Module], mesh: Mesh, score: Score
+        self, config: schema.Config, dataset: Dataset, shapes: Shapes, graph: nnx.GraphDef[nnx.Module], mesh: Mesh
     ) -> "MaskedLanguageModelEvaluator":
         """Predict masked tokens, always the same ones."""
         return MaskedLanguageModelEvaluator(self, config, dataset.special, shapes, graph, mesh)

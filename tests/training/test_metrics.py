@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from transformer.config.errors import RunError
-from transformer.evaluation.metrics import expected_calibration_error, report, scores
+from transformer.training.metrics import expected_calibration_error, report, scores
 
 
 def predictions(seed: int, examples: int, classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,9 @@ from transformer.config.errors import RunError
 Probabilities = Float[np.ndarray, "examples classes"]
 Labels = Int[np.ndarray, " examples"]
 
+BINS = 15
+"""Bins of the calibration error."""
+
 
 def scores(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
     """Accuracy, macro-F1 and log loss in nats: what is watched while training.
@@ -56,15 +59,15 @@ def report(probabilities: Probabilities, labels: Labels, names: list[str]) -> di
     }
 
 
-def expected_calibration_error(probabilities: Probabilities, labels: Labels, bins: int = 15) -> float:
+def expected_calibration_error(probabilities: Probabilities, labels: Labels) -> float:
     """Mean distance between how sure the model is and how often it is right (Naeini et al. 2015; Guo et al. 2017, equation 3).
 
-    The examples are sorted into bins of equal width by confidence, the probability of the predicted class; a bin's distance is
+    The examples are sorted into 15 bins of equal width by confidence, the probability of the predicted class; a bin's distance is
     |accuracy - mean confidence|, weighted by its share of the examples.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     correct = probabilities.argmax(axis=1) == labels
-    bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    bin_of = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     return float(np.abs(np.bincount(bin_of, weights=correct - confidence)).sum() / len(labels))
 
 
