@@ -93,7 +93,7 @@ def warm_up(name: str, start: Callable[[], Worker], round_seconds: float) -> tup
 
 
 def measure(
-    starts: dict[str, Callable[[], Worker]], rounds: int, round_seconds: float, say: Callable[[str], None]
+    starts: dict[str, Callable[[], Worker]], rounds: int, round_seconds: float, tell: Callable[[str], None]
 ) -> tuple[list[Measured], dict[str, str]]:
     """Measure competitors in turn, one at work at a time. Those that fail come back as names with reasons."""
     workers: dict[str, tuple[Worker, Measured]] = {}
@@ -101,17 +101,17 @@ def measure(
 
     def fail(name: str, failure: WorkerError) -> None:
         failures[name] = OUT_OF_MEMORY if failure.killed else str(failure)
-        say(f"  failed: {failures[name].splitlines()[-1]}")
+        tell(f"  failed: {failures[name].splitlines()[-1]}")
 
     try:
         for name, start in starts.items():
-            say(f"  starting {name}")
+            tell(f"  starting {name}")
             try:
                 workers[name] = warm_up(name, start, round_seconds)
             except WorkerError as failure:
                 fail(name, failure)
         for number, names in enumerate(turns(rounds, list(workers))):
-            say(f"  round {number + 1} of {rounds}")
+            tell(f"  round {number + 1} of {rounds}")
             for name in [name for name in names if name in workers]:
                 worker, measured = workers[name]
                 try:

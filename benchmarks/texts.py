@@ -50,7 +50,7 @@ def main(config_path: str, maximum_length: str, steps: str, directory: str) -> N
             f"batching.length_groups={LENGTH_GROUPS}",
         ],
     )
-    dataset = load_dataset(config)
+    dataset = load_dataset(config, print)
     shapes = batch_shapes(dataset.train.lengths, config.batching, config.data.maximum_length)
     batches = TrainingBatches(dataset.train, dataset.special, shapes, config.seed)
     texts = round(batches.mean_examples)

@@ -13,7 +13,8 @@ from transformer.attention_map.explanation import attention_rollout, by_word, ex
 from transformer.attention_map.page import attention_map_page, decision_sentences, pack
 from transformer.attention_map.words import cut_texts, encode_text, membership, text_words
 from transformer.config import schema
-from transformer.data.tokenization import encode_texts, special_tokens, train_tokenizer
+from transformer.data.tokenization import encode_texts, special_tokens
+from transformer.data.tokenizer_training import train_tokenizer
 from transformer.training.devices import data_mesh
 from transformer.training.models import initial_model
 from transformer.training.run import Run

@@ -64,7 +64,7 @@ def test_competitors_take_turns_and_never_work_together(fake: Callable[..., Work
         "diverges": partial(fake, name="diverges", log=str(log), loss=float("nan")),
         "fast": partial(fake, name="fast", log=str(log), seconds=0.02, mebibytes=64),
     }
-    rows, failures = measure(starts, rounds=3, round_seconds=0.1, say=lambda _: None)
+    rows, failures = measure(starts, rounds=3, round_seconds=0.1, tell=lambda _: None)
 
     slow, fast = rows
     assert (slow.name, fast.name) == ("slow", "fast")
@@ -102,7 +102,7 @@ def test_who_dies_in_a_later_round_is_left_out_and_the_others_go_on(fake: Callab
         "killed": partial(start, "killed"),
         "steady": partial(start, "steady"),
     }
-    rows, failures = measure(starts, rounds=4, round_seconds=0.05, say=say)
+    rows, failures = measure(starts, rounds=4, round_seconds=0.05, tell=say)
     assert [(row.name, len(row.step_seconds)) for row in rows] == [("steady", 4)]
     assert failures == {"killed": "out of memory", "diverges": failures["diverges"]}
     assert "the loss is nan" in failures["diverges"]

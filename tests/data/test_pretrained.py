@@ -23,7 +23,8 @@ from transformer.data import packages
 from transformer.data.cache import cache_directory
 from transformer.data.dataset import load_dataset
 from transformer.data.pretrained import locate_weights, read_config, read_safetensors
-from transformer.data.tokenization import encode_texts, train_tokenizer
+from transformer.data.tokenization import encode_texts
+from transformer.data.tokenizer_training import train_tokenizer
 
 TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(3, np.float16), "c": np.full(2, 1.5, ml_dtypes.bfloat16)}
 TEXTS = [f"text of number {number} and so on" for number in range(40)]
@@ -285,7 +286,7 @@ def test_the_tokenizer_of_the_weights_is_used_without_its_padding(directory: Pat
         "tokenizer": {"kind": "pretrained"},
         "model": {"initialize_from": {"kind": "directory", "path": str(directory)}},
     }
-    dataset = load_dataset(Config.model_validate(values))
+    dataset = load_dataset(Config.model_validate(values), print)
     assert dataset.tokenizer.padding is None
     assert dataset.tokenizer.truncation is None
     trained = train_tokenizer(TrainedTokenizer(vocabulary_size=60), TEXTS)
@@ -293,4 +294,4 @@ def test_the_tokenizer_of_the_weights_is_used_without_its_padding(directory: Pat
     assert dataset.train.lengths.max() == lengths.max() > 5
     assert set(dataset.train.lengths) <= set(lengths)
     with pytest.raises(UsageError, match=r"tokenizer\.kind=pretrained.*model\.initialize_from names none"):
-        load_dataset(Config.model_validate(values | {"model": {}}))
+        load_dataset(Config.model_validate(values | {"model": {}}), print)

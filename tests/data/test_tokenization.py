@@ -13,14 +13,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from transformer.config.errors import UsageError
 from transformer.config.schema import TrainedTokenizer
-from transformer.data.tokenization import (
-    continuing_tokens,
-    encode_pieces,
-    encode_texts,
-    read_tokenizer,
-    special_tokens,
-    train_tokenizer,
-)
+from transformer.data.tokenization import encode_pieces, encode_texts, read_tokenizer, special_tokens
+from transformer.data.tokenizer_training import train_tokenizer
+from transformer.data.word_borders import continuing_tokens
 
 KINDS = ["wordpiece", "bpe", "unigram", "byte", "character"]
 WORDS = ["shares", "Profit", "rose", "café", "wheat", "3.5", "oil", "不错", "很好", "a"]
@@ -135,7 +130,7 @@ def test_training_is_the_same_in_every_process(kind: str, tmp_path: Path) -> Non
     texts = ["".join(chr(0x4E00 + (row * step) % 400) for step in range(30)) + " abc bca cab" for row in range(100)]
     program = (
         "import sys, json; from transformer.config.schema import TrainedTokenizer\n"
-        "from transformer.data.tokenization import train_tokenizer\n"
+        "from transformer.data.tokenizer_training import train_tokenizer\n"
         f"print(train_tokenizer(TrainedTokenizer(kind={kind!r}, vocabulary_size=320), json.loads(sys.stdin.read())).to_str())"
     )
     runs = {

@@ -55,7 +55,7 @@ def comparison(**changes):
 def test_the_floor_gives_a_class_without_a_training_row_no_probability(directory):
     """A hub's data set names classes of which it may have no row; scikit-learn's model has no column for them."""
     config = load_config(directory / "rnn.yaml")
-    dataset = load_dataset(config)
+    dataset = load_dataset(config, print)
     known = bag_of_words(config, dataset, lambda _: None)[1]
     splits = {name: replace(split, labels=2 * split.labels) for name, split in dataset.splits.items()}
     figures, wider = bag_of_words(config, replace(dataset, labels=["n", "neither", "s"], **splits), lambda _: None)
@@ -111,7 +111,7 @@ def test_letters_that_stand_alone_are_words_where_there_are_no_others(tmp_path):
         (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]))
     source = {"kind": "files", **{name: [{"path": str(tmp_path / f"{name}.csv")}] for name in ("train", "test")}}
     config = schema.Config.model_validate({"name": "letters", "data": {"source": source, "maximum_length": 16}})
-    figures, _ = bag_of_words(config, load_dataset(config), print)
+    figures, _ = bag_of_words(config, load_dataset(config, print), print)
     assert (figures["terms"], figures["test"]["accuracy"]) == ("words", 1.0)
 
 
@@ -123,7 +123,7 @@ def test_where_the_tokenizer_splits_into_characters_so_does_the_floor(tmp_path):
     source = {"kind": "files", **{name: [{"path": str(tmp_path / f"{name}.csv")}] for name in ("train", "test")}}
     settings = {"name": "letters", "data": {"source": source, "maximum_length": 16}, "tokenizer": {"kind": "character"}}
     config = schema.Config.model_validate(settings)
-    figures, _ = bag_of_words(config, load_dataset(config), print)
+    figures, _ = bag_of_words(config, load_dataset(config, print), print)
     assert (figures["terms"], figures["features"], figures["test"]["accuracy"]) == ("characters", 2 + 4, 1.0)
 
 

@@ -8,7 +8,8 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from transformer.config import schema
-from transformer.data.tokenization import special_tokens, train_tokenizer
+from transformer.data.tokenization import special_tokens
+from transformer.data.tokenizer_training import train_tokenizer
 from transformer.training.devices import data_mesh
 from transformer.training.models import abstract_model
 from transformer.training.run import Run

@@ -12,7 +12,8 @@ import pytest
 from flax import nnx
 
 from transformer.config import schema
-from transformer.data.tokenization import encode_texts, train_tokenizer
+from transformer.data.tokenization import encode_texts
+from transformer.data.tokenizer_training import train_tokenizer
 from transformer.export.directory import write_directory
 from transformer.export.hugging_face import export_hugging_face
 from transformer.training.loop import train

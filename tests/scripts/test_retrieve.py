@@ -15,7 +15,8 @@ from flax import nnx
 from safetensors.numpy import save_file
 
 from transformer.config import schema
-from transformer.data.tokenization import special_tokens, train_tokenizer
+from transformer.data.tokenization import special_tokens
+from transformer.data.tokenizer_training import train_tokenizer
 from transformer.model.encoder import Encoder
 from transformer.model.hugging_face import write_model
 from transformer.model.sentence_embedder import SentenceEmbedder

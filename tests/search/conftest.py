@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from transformer.config import schema
-from transformer.data.tokenization import train_tokenizer
+from transformer.data.tokenizer_training import train_tokenizer
 from transformer.model.build import build_classifier
 from transformer.search.embedding import EncoderEmbedder
 from transformer.training.devices import data_mesh

@@ -36,7 +36,7 @@ def from_run(make_config, trained, **changes):
 
 
 def test_a_run_gives_its_architecture_its_tokenizer_and_its_encoder(make_config, trained):
-    config = complete_config(from_run(make_config, trained))
+    config = complete_config(from_run(make_config, trained), print)
     model = config.model
     assert (model.width, model.layers, model.activation, model.norm, model.positions) == (16, 1, "geglu", "rms", "learned")
     assert model.maximum_positions == 32
@@ -55,7 +55,7 @@ def test_a_run_gives_its_architecture_its_tokenizer_and_its_encoder(make_config,
 
 
 def first_parameters(config):
-    return nnx.to_pure_dict(build_experiment(complete_config(config), print).initial().parameters)
+    return nnx.to_pure_dict(build_experiment(complete_config(config, print), print).initial().parameters)
 
 
 def test_a_run_whose_layers_were_scanned_gives_them_one_by_one(make_config, tmp_path):
@@ -109,12 +109,12 @@ def test_what_is_stored_with_a_run_is_complete_and_resumes(make_config, trained,
     config = from_run(make_config, trained, training={"maximum_steps": 2})
     train(config, tmp_path / "run")
     stored = load_config(tmp_path / "run" / "config.yaml")
-    assert stored == complete_config(config)
-    assert complete_config(stored) == stored
+    assert stored == complete_config(config, print)
+    assert complete_config(stored, print) == stored
     assert train(config, tmp_path / "run")["steps"] == 2
     run = load_run(tmp_path / "run")
     # What it started from is not needed any more.
-    assert load_dataset(run.config).tokenizer.to_str() == run.tokenizer.to_str()
+    assert load_dataset(run.config, print).tokenizer.to_str() == run.tokenizer.to_str()
     assert str(trained) not in str(run.config.tokenizer)
 
 
@@ -211,13 +211,13 @@ def test_code_in_the_config_of_weights_is_told(make_config, tmp_path):
 )
 def test_what_the_weights_cannot_be_is_told(make_config, trained, changes, message):
     with pytest.raises(UsageError, match=message):
-        complete_config(from_run(make_config, trained, **changes))
+        complete_config(from_run(make_config, trained, **changes), print)
 
 
 def test_more_frozen_layers_than_the_weights_have_are_refused(make_config, trained):
     model = schema.Transformer(initialize_from=schema.RunWeights(path=str(trained)), frozen_layers=2)
     with pytest.raises(UsageError, match="model: frozen_layers 2 is more than layers 1; frozen_layers=1 is all of them"):
-        complete_config(from_run(make_config, trained).model_copy(update={"model": model}))
+        complete_config(from_run(make_config, trained).model_copy(update={"model": model}), print)
 
 
 def test_a_training_that_could_learn_nothing_is_refused(make_config, tmp_path):
@@ -225,13 +225,13 @@ def test_a_training_that_could_learn_nothing_is_refused(make_config, tmp_path):
     train(make_config(model={"norm_position": "post"}, training={"maximum_steps": 1}), tmp_path / "run")
     frozen = from_run(make_config, tmp_path / "run", model={"frozen_layers": 1}, objective={"kind": "contrastive"})
     with pytest.raises(UsageError, match=r"no parameter is left to learn: model\.frozen_layers"):
-        build_experiment(complete_config(frozen), print)
+        build_experiment(complete_config(frozen, print), print)
 
 
 def test_another_tokenizer_is_refused(make_config, trained):
     config = from_run(make_config, trained).model_copy(update={"tokenizer": schema.TrainedTokenizer()})
     with pytest.raises(UsageError, match="leave `tokenizer` out"):
-        complete_config(config)
+        complete_config(config, print)
 
 
 def test_a_recurrent_run_is_refused(make_config, trained, tmp_path):
@@ -240,4 +240,4 @@ def test_a_recurrent_run_is_refused(make_config, trained, tmp_path):
     stored = load_config(trained / "config.yaml").model_copy(update={"model": schema.Recurrent()})
     (directory / "config.yaml").write_text(dump_config(stored))
     with pytest.raises(UsageError, match="kind lstm"):
-        complete_config(from_run(make_config, directory))
+        complete_config(from_run(make_config, directory), print)

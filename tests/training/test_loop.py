@@ -63,7 +63,7 @@ def test_learns_and_leaves_what_the_contract_says(make_config, tmp_path):
     assert json.loads((tmp_path / "run" / "labels.json").read_text()) == ["alpha", "beta", "gamma"]
     assert set(summary["seconds"]) >= {"total", "compile", "train", "evaluate", "data"}
     run = load_run(tmp_path / "run")
-    test = load_dataset(config).test
+    test = load_dataset(config, print).test
     assert scores(run.predictor(test.lengths)(run.parameters, test), test.labels) == pytest.approx(summary["test"], rel=1e-5)
 
 
@@ -108,7 +108,7 @@ def test_a_run_goes_on_with_its_own_tokenizer(make_config, tmp_path, train_until
     config = make_config(tokenizer={"kind": "unigram"})
     original = tmp_path / "tokenizer.json"
     if kind == "file":
-        original.write_text(load_dataset(config).tokenizer.to_str())
+        original.write_text(load_dataset(config, print).tokenizer.to_str())
         config = config.model_copy(update={"tokenizer": schema.TokenizerFile(path=str(original))})
     train_until(1, config, tmp_path / "run")
     original.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ def test_a_start_that_fails_removes_what_it_made_but_no_other_run(make_config, t
     config = make_config()
     with (
         pytest.raises(UsageError, match="could not be written: No space left on device"),
-        run_directory.run_directory(runs / "run", config, load_dataset(config)),
+        run_directory.run_directory(runs / "run", config, load_dataset(config, print)),
     ):
         pass
     assert not (runs / "run").exists()

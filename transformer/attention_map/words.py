@@ -8,7 +8,7 @@ from jaxtyping import Float
 from tokenizers import Encoding, Tokenizer
 
 from transformer.data.sources import Text
-from transformer.data.tokenization import CHARACTERS_PER_TOKEN
+from transformer.data.tokenization import CHARACTERS_PER_TOKEN, cut, truncating
 
 WRITTEN_WITHOUT_SPACES = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 """Kana and Chinese characters: no space tells where a word ends, so each token stays by itself."""
@@ -34,24 +34,20 @@ class Word:
 
 def encode_text(tokenizer: Tokenizer, text: Text, maximum_length: int) -> Encoding:
     """The tokens that `encode_texts` gives for this text, with where in the text each stands."""
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(maximum_length)
-    first, second = (text, None) if isinstance(text, str) else text
-    most = maximum_length * CHARACTERS_PER_TOKEN
-    encoding = tokenizer.encode(first[:most], None if second is None else second[:most])
-    tokenizer.no_truncation()
-    return encoding
+    read = cut(text, maximum_length)
+    with truncating(tokenizer, maximum_length):
+        return tokenizer.encode(read) if isinstance(read, str) else tokenizer.encode(*read)
 
 
 def cut_texts(tokenizer: Tokenizer, encoding: Encoding, texts: tuple[str, ...], maximum_length: int) -> tuple[bool, ...]:
     """Which of the texts go on, not with blanks alone, behind what `encode_text` read: it has a most of tokens and one of characters."""
     most = maximum_length * CHARACTERS_PER_TOKEN
-    cut = []
+    ends = []
     for part, text in enumerate(texts):
         stops = [stop for (_, stop), sequence in zip(encoding.offsets, encoding.sequence_ids, strict=True) if sequence == part]
         longer = len(text) > most or len(tokenizer.encode(text, add_special_tokens=False).ids) > len(stops)
-        cut.append(longer and bool(text[max(stops, default=0) :].strip()))
-    return tuple(cut)
+        ends.append(longer and bool(text[max(stops, default=0) :].strip()))
+    return tuple(ends)
 
 
 def text_words(encoding: Encoding, texts: tuple[str, ...]) -> list[Word]:

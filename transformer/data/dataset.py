@@ -18,16 +18,8 @@ from transformer.data.cache import cached, content_key
 from transformer.data.pretrained import locate_weights
 from transformer.data.sources import SPLITS, Rows, read_source, source_identity
 from transformer.data.splits import complete_splits, label_order
-from transformer.data.tokenization import (
-    SpecialTokens,
-    Split,
-    encode_pieces,
-    encode_texts,
-    number_texts,
-    read_tokenizer,
-    special_tokens,
-    train_tokenizer,
-)
+from transformer.data.tokenization import SpecialTokens, Split, encode_pieces, encode_texts, number_texts, read_tokenizer, special_tokens
+from transformer.data.tokenizer_training import train_tokenizer
 
 LAYOUT = 4
 """Raised by one whenever this package makes other arrays of the same input, so that old cache entries are not read."""
@@ -66,8 +58,8 @@ class Dataset:
         return digest.hexdigest()
 
 
-def load_dataset(config: Config, report: Callable[[str], None] = lambda _: None) -> Dataset:
-    """The dataset of a config, read from the cache or made and cached; `report` is given a line about each long step.
+def load_dataset(config: Config, tell: Callable[[str], None]) -> Dataset:
+    """The dataset of a config, read from the cache or made and cached; `tell` is given a line about each long step.
 
     Whether labels are read, and whether long texts are cut or split, is up to the objective: `config.reads_labels`,
     `config.splits_long_texts`.
@@ -77,7 +69,7 @@ def load_dataset(config: Config, report: Callable[[str], None] = lambda _: None)
     data, labelled, pieces = config.data, config.reads_labels, config.splits_long_texts
     # The key need not hold `pieces`: of what is not labelled, single texts are split and pairs are not, and the columns are in `data`.
     rows_key = [LAYOUT, labelled, data.model_dump(mode="json", exclude={"maximum_length"}), source_identity(data)]
-    existing = _existing_tokenizer(config, report)
+    existing = _existing_tokenizer(config, tell)
     if existing is not None:
         tokenizer_key = content_key(existing.to_str())
     else:
@@ -85,16 +77,16 @@ def load_dataset(config: Config, report: Callable[[str], None] = lambda _: None)
     dataset_key = content_key([rows_key, tokenizer_key, importlib.metadata.version("tokenizers"), data.maximum_length])
 
     def write(directory: Path) -> None:
-        report("reading the texts")
-        source = read_source(data, report, labelled=labelled)
+        tell("reading the texts")
+        source = read_source(data, tell, labelled=labelled)
         splits, overlap, notes = complete_splits(source, data, labelled=labelled)
         labels = label_order(splits, source.label_names) if labelled else []
         if isinstance(config.tokenizer, TrainedTokenizer):
-            tokenizer = _trained_tokenizer(config.tokenizer, tokenizer_key, splits["train"], report)
+            tokenizer = _trained_tokenizer(config.tokenizer, tokenizer_key, splits["train"], tell)
         else:
             assert existing is not None
             tokenizer = existing
-        report("tokenizing the texts")
+        tell("tokenizing the texts")
         for name, rows in splits.items():
             split = (encode_pieces if pieces else encode_texts)(tokenizer, rows.texts, data.maximum_length)
             if split.pair_starts is not None:
@@ -107,7 +99,7 @@ def load_dataset(config: Config, report: Callable[[str], None] = lambda _: None)
     return _open(cached("datasets", dataset_key, write))
 
 
-def _existing_tokenizer(config: Config, report: Callable[[str], None]) -> Tokenizer | None:
+def _existing_tokenizer(config: Config, tell: Callable[[str], None]) -> Tokenizer | None:
     match config.tokenizer:
         case TrainedTokenizer():
             return None
@@ -119,15 +111,15 @@ def _existing_tokenizer(config: Config, report: Callable[[str], None]) -> Tokeni
                     "tokenizer.kind=pretrained is the tokenizer of trained weights, and model.initialize_from names none; name some, or "
                     "train a tokenizer: tokenizer.kind=wordpiece"
                 )
-            file = locate_weights(config.model.start_weights, report) / "tokenizer.json"
+            file = locate_weights(config.model.start_weights, tell) / "tokenizer.json"
     tokenizer = read_tokenizer(file)
     special_tokens(tokenizer, str(file))
     return tokenizer
 
 
-def _trained_tokenizer(settings: TrainedTokenizer, key: str, train: Rows, report: Callable[[str], None]) -> Tokenizer:
+def _trained_tokenizer(settings: TrainedTokenizer, key: str, train: Rows, tell: Callable[[str], None]) -> Tokenizer:
     def write(directory: Path) -> None:
-        report(f"training a {settings.kind} tokenizer on {len(train)} texts")
+        tell(f"training a {settings.kind} tokenizer on {len(train)} texts")
         (directory / "tokenizer.json").write_text(train_tokenizer(settings, train.texts).to_str(), encoding="utf-8")
 
     return Tokenizer.from_file(str(cached("tokenizers", key, write) / "tokenizer.json"))

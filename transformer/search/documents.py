@@ -78,8 +78,8 @@ def read_documents(path: Path) -> Documents:
     """Read a file through once and keep where each document begins; empty lines are passed over.
 
     Raises:
-      UsageError: there is no such file, or no document in it; or a line is not UTF-8, not JSON, lacks one of the three entries, or has an
-        id that stood before. The message names the line.
+        UsageError: there is no such file, or no document in it; or a line is not UTF-8, not JSON, lacks one of the three entries, or has an
+          id that stood before. The message names the line.
     """
     version = file_version(path)
     starts: list[int] = []

@@ -65,13 +65,13 @@ def default_directory(documents: Path) -> Path:
     return documents.with_name(documents.name + ".index")
 
 
-def open_index(path: Path, directory: Path, embedder: Embedder, report: Callable[[str], None]) -> Index:
-    """The index of a file of documents by a model: read, continued, or made. `report` is given a line about what takes long.
+def open_index(path: Path, directory: Path, embedder: Embedder, tell: Callable[[str], None]) -> Index:
+    """The index of a file of documents by a model: read, continued, or made. `tell` is given a line about what takes long.
 
     Raises:
-      UsageError: the documents cannot be read (see `read_documents`), or the directory is none of an index, cannot be written, or is
-        being written by another process.
-      RunError: the documents changed meanwhile.
+        UsageError: the documents cannot be read (see `read_documents`), or the directory is none of an index, cannot be written, or is
+          being written by another process.
+        RunError: the documents changed meanwhile.
     """
     version, digest, model = file_version(path), content_hash(path), embedder.identity
 
@@ -84,7 +84,7 @@ def open_index(path: Path, directory: Path, embedder: Embedder, report: Callable
             directory.mkdir(parents=True, exist_ok=True)
             with locked(directory):
                 try:
-                    _make(path, version, directory, digest, model, embedder, report)
+                    _make(path, version, directory, digest, model, embedder, tell)
                 finally:
                     # Documents that cannot be read leave no empty directory; one with files in it stays.
                     with contextlib.suppress(OSError):
@@ -119,17 +119,17 @@ def _make(
     digest: str,
     model: str,
     embedder: Embedder,
-    report: Callable[[str], None],
+    tell: Callable[[str], None],
 ) -> None:
     """Continue the index, or make it anew where it is none of these documents by this model."""
     facts = _read(directory)
     if facts is None or (stale := _difference(facts, digest, model, path, directory)):
         if facts is not None:
-            report(f"{stale}: indexing {path} anew")
+            tell(f"{stale}: indexing {path} anew")
         facts = _create(path, directory, digest, model, embedder.width)
     if facts.done < facts.count:
         try:
-            _complete(Documents(path, version, np.load(directory / "starts.npy")), directory, facts, embedder, report)
+            _complete(Documents(path, version, np.load(directory / "starts.npy")), directory, facts, embedder, tell)
         finally:
             # Whatever went wrong: a changed file is why.
             if content_hash(path) != digest:
@@ -189,9 +189,9 @@ def _create(path: Path, directory: Path, documents_hash: str, model: str, width:
     return facts
 
 
-def _complete(documents: Documents, directory: Path, facts: Facts, embedder: Embedder, report: Callable[[str], None]) -> None:
+def _complete(documents: Documents, directory: Path, facts: Facts, embedder: Embedder, tell: Callable[[str], None]) -> None:
     """Make the vectors that are missing, block by block."""
-    report(f"indexing {documents.path}: {facts.done:,} of {facts.count:,} documents are done; the index is {directory}")
+    tell(f"indexing {documents.path}: {facts.done:,} of {facts.count:,} documents are done; the index is {directory}")
     reported = time.monotonic()
     with (directory / "keys.npy").open("r+b", buffering=0) as keys, (directory / "columns.npy").open("r+b", buffering=0) as columns:
         for start in range(facts.done, facts.count, BLOCK):
@@ -206,7 +206,7 @@ def _complete(documents: Documents, directory: Path, facts: Facts, embedder: Emb
             facts = replace(facts, done=start + len(block))
             _write_facts(directory, facts)
             if time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
-                report(f"  {facts.done:,} of {facts.count:,}")
+                tell(f"  {facts.done:,} of {facts.count:,}")
                 reported = time.monotonic()
 
 

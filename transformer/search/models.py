@@ -10,7 +10,7 @@ from flax import nnx
 from transformer.config import schema
 from transformer.config.errors import UsageError
 from transformer.config.load import load_config
-from transformer.data.pretrained import CONFIG, SEARCH_TEMPERATURE, locate_weights, read_config, read_safetensors, report_own_code
+from transformer.data.pretrained import CONFIG, SEARCH_TEMPERATURE, locate_weights, read_config, read_safetensors, tell_of_own_code
 from transformer.data.tokenization import read_tokenizer
 from transformer.model.build import build_sentence_embedder
 from transformer.model.hugging_face import read_architecture, read_parameters
@@ -22,7 +22,7 @@ LONGEST = 512
 """Most tokens of a text that weights without a config of this project are given."""
 
 
-def open_model(name: str, report: Callable[[str], None]) -> tuple[Embedder, float]:
+def open_model(name: str, tell: Callable[[str], None]) -> tuple[Embedder, float]:
     """The embedder of a model, and the temperature of its cosines: that of its contrastive training, which exported weights tell too, or
     such a training's default.
 
@@ -31,7 +31,7 @@ def open_model(name: str, report: Callable[[str], None]) -> tuple[Embedder, floa
             where nothing of that name lies here, a model on the hub.
 
     Raises:
-      UsageError: there is no such model, or it cannot be read.
+        UsageError: there is no such model, or it cannot be read.
     """
     path = Path(name).expanduser()
     if path.is_file():
@@ -42,13 +42,13 @@ def open_model(name: str, report: Callable[[str], None]) -> tuple[Embedder, floa
                 f"{path} names no weights: it has no model.initialize_from; train it with python train.py {path}, and name the run"
             )
         if isinstance(weights, schema.RunWeights):
-            return _open_run(locate_weights(weights, report))
-        return _open_weights(weights, config.data.maximum_length, config.batching, report)
+            return _open_run(locate_weights(weights, tell))
+        return _open_weights(weights, config.data.maximum_length, config.batching, tell)
     if (path / "config.json").is_file():
-        return _open_weights(schema.DirectoryWeights(path=str(path)), LONGEST, schema.Batching(), report)
+        return _open_weights(schema.DirectoryWeights(path=str(path)), LONGEST, schema.Batching(), tell)
     if path.exists() or not _may_be_on_the_hub(name):
         return _open_run(path)
-    return _open_weights(schema.HubWeights(name=name), LONGEST, schema.Batching(), report)
+    return _open_weights(schema.HubWeights(name=name), LONGEST, schema.Batching(), tell)
 
 
 def _open_run(directory: Path) -> tuple[Embedder, float]:
@@ -75,19 +75,19 @@ def _open_weights(
     source: schema.DirectoryWeights | schema.HubWeights | schema.PackageWeights,
     maximum_length: int,
     batching: schema.Batching,
-    report: Callable[[str], None],
+    tell: Callable[[str], None],
 ) -> tuple[Embedder, float]:
     """The embedder of weights in the Hugging Face layout, and their temperature.
 
     Texts are cut to `maximum_length` tokens, or to as many as the weights have positions for.
     """
-    directory = locate_weights(source, report)
+    directory = locate_weights(source, tell)
     config = read_config(directory)
     temperature = config.get(SEARCH_TEMPERATURE, schema.Contrastive().temperature)
     if not isinstance(temperature, float | int) or not temperature > 0:
         raise UsageError(f"{directory / CONFIG}: {SEARCH_TEMPERATURE} should be a number above 0, not {temperature!r}; correct it")
     settings = schema.Transformer.model_validate(read_architecture(config))
-    report_own_code(directory, config, report)
+    tell_of_own_code(directory, config, tell)
     tokenizer = read_tokenizer(directory / "tokenizer.json")
     length = min(maximum_length, settings.maximum_positions or maximum_length)
 

@@ -93,7 +93,7 @@ class Checkpoints:
         """Start to save; returns once the arrays are copied, and the writing goes on beside the training.
 
         Raises:
-          RunError: an earlier save or this one could not be written.
+            RunError: an earlier save or this one could not be written.
         """
         self._policy.best_step = progress.best_step
         # The step donates its state, so the writer gets arrays of its own.
@@ -111,7 +111,7 @@ class Checkpoints:
         """The newest checkpoint, each array placed as in `like`.
 
         Raises:
-          UsageError: it is damaged.
+            UsageError: it is damaged.
         """
         step = self.latest_step
         remedy = "remove it, and the same command goes on from the checkpoint before it, or from the start"
@@ -134,7 +134,7 @@ class Checkpoints:
         """Wait until the save under way is complete.
 
         Raises:
-          RunError: it could not be written.
+            RunError: it could not be written.
         """
         with _writable(self._checkpointer.directory):
             self._checkpointer.wait()
@@ -144,7 +144,7 @@ def load_parameters(directory: Path, step: int, like: Parameters) -> Parameters:
     """The evaluated parameters of the checkpoint of `step`, each array shaped and placed as in `like`.
 
     Raises:
-      UsageError: it is missing or damaged.
+        UsageError: it is missing or damaged.
     """
     checkpoint = directory.absolute() / str(step)
     with _readable(checkpoint, "put a whole copy back, or train again with another --run-dir"):

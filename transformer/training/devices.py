@@ -46,7 +46,7 @@ def data_mesh(row_multiple: int, accumulation: int = 1, *, stepped: bool = False
     Where the devices are a processor's cores, see `core_mesh`.
 
     Raises:
-      UsageError: `row_multiple` is no multiple of devices x accumulation, so some batch could not be split evenly.
+        UsageError: `row_multiple` is no multiple of devices x accumulation, so some batch could not be split evenly.
     """
     if _devices_are_cores():
         return core_mesh(row_multiple // accumulation, stepped=stepped)

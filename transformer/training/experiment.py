@@ -110,14 +110,14 @@ class Experiment:
         return placed
 
 
-def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Experiment:
-    """Load the data and build everything else; `report` is told what takes long.
+def build_experiment(config: schema.Config, tell: Callable[[str], None]) -> Experiment:
+    """Load the data and build everything else; `tell` is told what takes long.
 
     Raises:
-      UsageError: the config does not fit the data or the devices.
+        UsageError: the config does not fit the data or the devices.
     """
     mesh = data_mesh(config.batching.row_multiple, config.training.accumulation, stepped=config.model.stepped)
-    dataset = load_dataset(config, report)
+    dataset = load_dataset(config, tell)
     if dataset.validation is None and config.training.early_stopping is not None:
         raise UsageError("training.early_stopping needs validation rows; set data.validation_fraction=0.1 or name validation files")
     if isinstance(config.objective, schema.Contrastive) and config.training.accumulation > 1:
@@ -134,7 +134,7 @@ def build_experiment(config: schema.Config, report: Callable[[str], None]) -> Ex
             f"set schedule.warmup_steps={steps // 10} or more training.epochs"
         )
     graph, parameters = initial_model(config, dataset.tokenizer, dataset.labels)
-    parameters = initialize(config, parameters, report)
+    parameters = initialize(config, parameters, tell)
     rate = learning_rate_schedule(config.schedule, steps)
     shares = learning_rate_shares(config, parameters)
     if all(map(is_frozen, jax.tree.leaves(shares))):

@@ -14,7 +14,7 @@ from transformer.config.document import Document, Place
 from transformer.config.errors import UsageError
 from transformer.config.load import load_config
 from transformer.config.messages import explain
-from transformer.data.pretrained import locate_weights, read_config, read_safetensors, report_own_code
+from transformer.data.pretrained import locate_weights, read_config, read_safetensors, tell_of_own_code
 from transformer.model.hugging_face import read_architecture, read_parameters
 from transformer.model.low_rank import merge_low_rank
 from transformer.model.parameter_paths import flat, layers_apart, nested
@@ -30,17 +30,17 @@ DEFAULTS = ("dropout", "attention_dropout", "pooling", "head")
 """Settings that come with the weights, and that a config may change."""
 
 
-def complete_config(config: schema.Config, report: Callable[[str], None] = lambda _: None) -> schema.Config:
+def complete_config(config: schema.Config, tell: Callable[[str], None]) -> schema.Config:
     """The config with the architecture and the tokenizer of `model.initialize_from` made explicit; without such, the same.
 
     Raises:
-      UsageError: the weights cannot be found or read, or the config asks for another architecture or tokenizer than theirs.
+        UsageError: the weights cannot be found or read, or the config asks for another architecture or tokenizer than theirs.
     """
     model = config.model
     if not isinstance(model, schema.Transformer) or model.initialize_from is None:
         return config
-    directory = locate_weights(model.initialize_from, report)
-    theirs = _architecture(model.initialize_from, directory, report)
+    directory = locate_weights(model.initialize_from, tell)
+    theirs = _architecture(model.initialize_from, directory, tell)
     asked = {name: getattr(model, name) for name in model.model_fields_set}
     for name in ARCHITECTURE:
         if name in asked and name in theirs and asked[name] != theirs[name]:
@@ -85,11 +85,11 @@ def without_start_weights(config: schema.Config) -> schema.Config:
     return config.model_copy(update={"model": config.model.model_copy(update={"initialize_from": None})})
 
 
-def _architecture(source: schema.Weights, directory: Path, report: Callable[[str], None]) -> dict[str, Any]:
+def _architecture(source: schema.Weights, directory: Path, tell: Callable[[str], None]) -> dict[str, Any]:
     if not isinstance(source, schema.RunWeights):
         config = read_config(directory)
         values = read_architecture(config)
-        report_own_code(directory, config, report)
+        tell_of_own_code(directory, config, tell)
         return values
     trained = load_config(directory / "config.yaml")
     if not isinstance(trained.model, schema.Transformer):
@@ -103,23 +103,23 @@ def _architecture(source: schema.Weights, directory: Path, report: Callable[[str
     return known
 
 
-def initialize(config: schema.Config, parameters: Parameters, report: Callable[[str], None] = lambda _: None) -> Parameters:
+def initialize(config: schema.Config, parameters: Parameters, tell: Callable[[str], None]) -> Parameters:
     """First parameters with the weights of `model.initialize_from` in place of those that were drawn; the others stay.
 
     From a run come those of the encoder and, where the objective is the same, those of what stands on it too, as far as they fit. The
-    members of an ensemble begin with the same weights, but for what was drawn. `report` is told where that is a language model's head, or
+    members of an ensemble begin with the same weights, but for what was drawn. `tell` is told where that is a language model's head, or
     a classifier's hidden layer.
 
     Args:
-      config: a complete one (see `complete_config`).
+        config: a complete one (see `complete_config`).
 
     Raises:
-      UsageError: the weights do not fit the model.
+        UsageError: the weights do not fit the model.
     """
     weights = config.model.start_weights
     if weights is None:
         return parameters
-    directory = locate_weights(weights, report)
+    directory = locate_weights(weights, tell)
     drawn = nnx.to_pure_dict(parameters)
     members = drawn.get("members", {0: drawn})
     if isinstance(weights, schema.RunWeights):
@@ -133,7 +133,7 @@ def initialize(config: schema.Config, parameters: Parameters, report: Callable[[
     else:
         part, what = "head", "head that predicts tokens"
     if part in members[0] and part not in found:
-        report(f"{directory} has no {what}; it is learned anew")
+        tell(f"{directory} has no {what}; it is learned anew")
     begun = {number: _over(member, found, directory) for number, member in members.items()}
     nnx.replace_by_pure_dict(parameters, {"members": begun} if "members" in drawn else begun[0])
     return parameters

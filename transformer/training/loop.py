@@ -95,11 +95,11 @@ def train(config: schema.Config, directory: Path, *, resume: Resume = "auto") ->
     """Train what the config describes, or go on where an earlier call was stopped; leave everything in `directory`.
 
     Returns:
-      The summary of the finished run, or None when a signal stopped it and a checkpoint was saved.
+        The summary of the finished run, or None when a signal stopped it and a checkpoint was saved.
 
     Raises:
-      UsageError: the config, the data or the directory do not fit; nothing was written.
-      RunError: the loss is not finite, or the disk is full; the last good checkpoint is kept.
+        UsageError: the config, the data or the directory do not fit; nothing was written.
+        RunError: the loss is not finite, or the disk is full; the last good checkpoint is kept.
     """
     begun = has_begun(directory)
     # What has begun needs the weights that it started from no longer: others may lie there by now, or none.

@@ -50,7 +50,7 @@ class Run:
         """What gives texts of such lengths in tokens their class probabilities, in few shapes; call it with `parameters` and a split.
 
         Raises:
-          UsageError: the run has learned no labels.
+            UsageError: the run has learned no labels.
         """
         if not isinstance(self.config.objective, schema.Classification):
             start = f" model.initialize_from.kind=run model.initialize_from.path={self.directory}"
@@ -67,7 +67,7 @@ def load_run(directory: Path | str) -> Run:
     """Read a finished run back, with the parameters of its best checkpoint.
 
     Raises:
-      UsageError: the directory is no run, its training has not ended, or it is damaged.
+        UsageError: the directory is no run, its training has not ended, or it is damaged.
     """
     directory = Path(directory)
     if not (directory / "config.yaml").exists():

@@ -31,8 +31,8 @@ def check_directory(directory: Path, config: schema.Config, resume: Resume) -> N
     """Refuse a directory that this run must not write to; writes nothing.
 
     Raises:
-      UsageError: the directory belongs to another config, is no run directory, or does not fit `resume`; or its path is one in which
-        checkpoints could not be found again.
+        UsageError: the directory belongs to another config, is no run directory, or does not fit `resume`; or its path is one in which
+          checkpoints could not be found again.
     """
     if set("[*?") & set(path := str(directory.absolute())):
         # Orbax looks for a checkpoint's parts with the whole path as a pattern.
@@ -65,11 +65,11 @@ def run_directory(directory: Path, config: schema.Config, dataset: Dataset) -> I
     """Write what is known before training into a directory that no other process trains in until this context is left.
 
     Yields:
-      What is not as it was when a process trained here last, and can change the last bits of results: "jax 0.10.2 -> 0.12.0".
+        What is not as it was when a process trained here last, and can change the last bits of results: "jax 0.10.2 -> 0.12.0".
 
     Raises:
-      UsageError: another process trains there, the run began with other data, or the directory could not be written; then directories
-        made for it are removed.
+        UsageError: another process trains there, the run began with other data, or the directory could not be written; then directories
+          made for it are removed.
     """
     made = [path for path in (directory, *directory.parents) if not path.exists()]
     with contextlib.ExitStack() as stack:
@@ -134,7 +134,7 @@ def read_stored(path: Path, read: Callable[[str], T] = json.loads) -> T:
     """What `read` makes of a file of a run directory.
 
     Raises:
-      UsageError: the file is missing or damaged.
+        UsageError: the file is missing or damaged.
     """
     try:
         return read(path.read_text(encoding="utf-8"))

@@ -136,7 +136,7 @@ def test_pairs_without_a_label_are_trained_on_and_validated(pairs_config, tmp_pa
 def test_what_would_train_something_else_than_it_says_is_refused(pairs_config, tmp_path):
     with pytest.raises(UsageError, match=r"from those of its piece of the batch only; set training\.accumulation=1"):
         build_experiment(pairs_config(training={"accumulation": 2}), print)
-    tokenizer = load_dataset(pairs_config()).tokenizer
+    tokenizer = load_dataset(pairs_config(), print).tokenizer
     tokenizer.post_processor = processors.Sequence([])
     tokenizer.save(str(tmp_path / "bare.json"))
     bare = pairs_config().model_copy(update={"tokenizer": schema.TokenizerFile(path=str(tmp_path / "bare.json"))})
@@ -177,7 +177,7 @@ def test_a_text_is_the_same_first_or_second_and_however_its_pair_is_cut(pairs_co
     (tmp_path / "pairs.csv").write_text("one,two\n" + "".join(f"{one},{two}\n" for one, two in rows * 4))
     source = {"train": [{"path": str(tmp_path / "pairs.csv")}], "test": []}
     data = {"source": source, "text": ["one", "two"], "validation_fraction": 0.0, "maximum_length": 16}
-    split = load_dataset(pairs_config(data=data)).train
+    split = load_dataset(pairs_config(data=data), print).train
     assert split.lengths[0] == split.lengths[1] == 16
     np.testing.assert_array_equal(split.pair_texts[:5], [[0, 1], [2, 1], [3, 4], [5, 3], [6, 4]])
     np.testing.assert_array_equal(split.pair_texts[5:10], split.pair_texts[:5])

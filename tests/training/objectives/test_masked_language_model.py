@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from transformer.config import schema
 from transformer.config.errors import UsageError
 from transformer.data.dataset import load_dataset
-from transformer.data.tokenization import encode_texts, special_tokens, train_tokenizer
+from transformer.data.tokenization import encode_texts, special_tokens
+from transformer.data.tokenizer_training import train_tokenizer
 from transformer.model.build import build_masked_language_model
 from transformer.training.loop import train
 from transformer.training.objectives.masked_language_model import MaskedLanguageModelObjective, Masking, choose_tokens, replace_tokens
@@ -100,7 +101,7 @@ def test_four_fifths_become_mask_a_tenth_another_token_and_a_tenth_stay():
 @pytest.fixture(scope="module")
 def dataset(make_config):
     """Of a vocabulary so small that words have several pieces."""
-    return load_dataset(make_config(objective={"kind": "masked_language_model"}, tokenizer={"vocabulary_size": 44}))
+    return load_dataset(make_config(objective={"kind": "masked_language_model"}, tokenizer={"vocabulary_size": 44}), print)
 
 
 def settings_of(**settings):
@@ -223,7 +224,7 @@ def test_texts_of_which_nothing_can_be_masked_are_refused(make_config, tmp_path)
     (tmp_path / "unknown.txt").write_text("未知\n")
     source = {"train": [{"path": str(tmp_path / "known.txt")}], "test": [{"path": str(tmp_path / "unknown.txt")}]}
     config = make_config(data={"source": source, "label": None}, objective={"kind": "masked_language_model"})
-    dataset = load_dataset(config)
+    dataset = load_dataset(config, print)
     with pytest.raises(UsageError, match="no token of the test texts could be masked"):
         MaskedLanguageModelObjective(settings_of(), dataset)
 

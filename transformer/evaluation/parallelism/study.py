@@ -20,21 +20,21 @@ STEP_SECONDS = 2.5
 """What one step's compilation and rounds take, roughly; for the estimate at the start."""
 
 
-def run_study(study: ParallelismStudy, device: str, say: Callable[[str], None]) -> dict[str, Any]:
+def run_study(study: ParallelismStudy, device: str, tell: Callable[[str], None]) -> dict[str, Any]:
     """Count and measure; returns {"models", "counted", "measured", "rates", "bounds", "crossings"} of benchmark.json.
 
     Args:
         device: "cpu", or another of JAX's backends, which then is what is measured.
-        say: told of the progress, line by line.
+        tell: told of the progress, line by line.
 
     Raises:
-      UsageError: the models are not of one size.
-      RunError: a process did not start, or a program holds an operation that cannot be counted.
+        UsageError: the models are not of one size.
+        RunError: a process did not start, or a program holds an operation that cannot be counted.
     """
     settings = core_settings(device)
     points = list(itertools.product(MODES, study.shapes()))
     steps = len(points) * len(study.models) * len(settings)
-    say(f"{steps} steps to compile and measure ({len(study.models)} models): about {math.ceil(steps * STEP_SECONDS / 60)} minutes")
+    tell(f"{steps} steps to compile and measure ({len(study.models)} models): about {math.ceil(steps * STEP_SECONDS / 60)} minutes")
     measuring = [Competitor(study, subject, cores) for cores in settings for subject in study.models]
     # Programs for other devices hide products in calls of libraries. Work and span are the same everywhere, so a CPU's file has them.
     counting = measuring[: len(study.models)] if device == "cpu" else []
@@ -53,7 +53,7 @@ def run_study(study: ParallelismStudy, device: str, say: Callable[[str], None]) 
             rows = list(_measure({competitor: answers[competitor, "prepare"] for competitor in measuring}, what, study))
             measured += rows
             remaining = (time.monotonic() - started) / number * (len(points) - number)
-            say(_progress(number, len(points), what, rows, remaining))
+            tell(_progress(number, len(points), what, rows, remaining))
     finally:
         for competitor in measuring:
             competitor.close()

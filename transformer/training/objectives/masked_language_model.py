@@ -18,7 +18,8 @@ from transformer.config.errors import UsageError
 from transformer.data.batching import Shapes, TrainingBatches
 from transformer.data.dataset import Dataset
 from transformer.data.packing import PackedBatches
-from transformer.data.tokenization import SpecialTokens, Split, continuing_tokens
+from transformer.data.tokenization import SpecialTokens, Split
+from transformer.data.word_borders import continuing_tokens
 from transformer.model.dropout import random_bits
 from transformer.training.devices import split_rows
 from transformer.training.objective import DeviceBatch, Objective, Parameters, Scores, empty_inputs, model_inputs
