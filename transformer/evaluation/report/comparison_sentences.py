@@ -144,8 +144,8 @@ def _floor(figures: Figures, rivals: list[Figures]) -> str:
     level: list[str] = []
     for rival in networks:
         gap = difference(figures, name(rival), name(floor))
-        verdict = "" if gap is None else " (significantly)" if gap.significant else " (not significantly)"
         standing = _accuracy(rival) - _accuracy(floor)
+        verdict = "" if gap is None or not standing else " (significantly)" if gap.significant else " (not significantly)"
         (above if standing > 0 else below if standing < 0 else level).append(name(rival) + verdict)
     # Where characters are its terms, pairs of them are too.
     ignorance = "no order but that of neighbouring characters" if name(floor, "terms") == "characters" else "nothing of word order"
