@@ -1,11 +1,13 @@
 """What a person mistyped is told at once, in a line."""
 
-import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import benchmarks.__main__
+from transformer.config.errors import run_command
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,7 +29,7 @@ def test_a_mistyped_argument_is_told_in_the_last_line(
 ) -> None:
     monkeypatch.setattr(sys, "argv", command.split())
     with pytest.raises(SystemExit) as leaving:
-        runpy.run_module("benchmarks", run_name="__main__", alter_sys=True)
+        run_command(benchmarks.__main__.main)
     told = capsys.readouterr()
     assert leaving.value.code == 2
     assert message in told.err.splitlines()[-1]
