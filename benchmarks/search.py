@@ -122,12 +122,12 @@ def speed_table(rounds: int, seconds: float) -> str:
 def quality_table(models: list[str]) -> str:
     """The figures of BM25 and of models as Markdown."""
 
-    def report(line: str) -> None:
+    def tell(line: str) -> None:
         sys.stderr.write(line + "\n")
 
     # First, so that a name that was mistyped is told at once.
-    embedders = [(name, open_model(name, report)[0]) for name in models]
-    splits = read_source(load_config(NEWSGROUPS).data, report).splits
+    embedders = [(name, open_model(name, tell)[0]) for name in models]
+    splits = read_source(load_config(NEWSGROUPS).data, tell).splits
     documents, queries = splits["train"], splits["test"]
     texts, asked = ([str(text) for text in rows.texts] for rows in (documents, queries))
     of_documents, of_queries = classes(documents, queries)
@@ -141,7 +141,7 @@ def quality_table(models: list[str]) -> str:
         minutes = (time.perf_counter() - start) / 60
         recalls = " | ".join(f"{quality.recall[depth]:.2%}" for depth in DEPTHS)
         lines.append(f"| {name} | {recalls} | {quality.ndcg:.4f} | {minutes:.1f} |")
-        report(lines[-1])
+        tell(lines[-1])
         perfect = perfect or quality
     assert perfect is not None
     lines.append(f"| perfectly | {' | '.join(f'{perfect.highest_recall[depth]:.2%}' for depth in DEPTHS)} | 1 | |")

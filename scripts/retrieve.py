@@ -71,12 +71,12 @@ def main() -> None:
     from transformer.search.models import open_model
     from transformer.training.devices import set_up_jax
 
-    def report(line: str) -> None:
+    def tell(line: str) -> None:
         sys.stderr.write(line + "\n")
 
     set_up_jax()
-    embedder, temperature = open_model(arguments.model, report)
-    index = open_index(arguments.documents, arguments.index or default_directory(arguments.documents), embedder, report)
+    embedder, temperature = open_model(arguments.model, tell)
+    index = open_index(arguments.documents, arguments.index or default_directory(arguments.documents), embedder, tell)
     engine = SearchEngine(index.keys, index.columns, temperature)
     sums = [np.zeros((0, embedder.width), np.float32)]
 

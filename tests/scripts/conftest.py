@@ -1,7 +1,6 @@
 import importlib.util
 import io
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -47,7 +46,6 @@ def tiny_config(data: dict, **training: object) -> dict:
 def trained(tmp_path_factory):
     """A directory with three runs: `good`, `hasty` (the same data, one step), and `pairs` (data in `pairs.jsonl`, no test split)."""
     directory = tmp_path_factory.mktemp("trained")
-    os.environ.setdefault("ENCODER_TRAINER_CACHE", str(tmp_path_factory.mktemp("cache")))
     write_rows(directory / "train.jsonl", 150, seed=0)
     write_rows(directory / "test.jsonl", 40, seed=1)
     write_rows(directory / "pairs.jsonl", 75, seed=2, pairs=True)

@@ -89,7 +89,7 @@ def load_dataset(config: Config, tell: Callable[[str], None]) -> Dataset:
         tell("tokenizing the texts")
         for name, rows in splits.items():
             split = (encode_pieces if pieces else encode_texts)(tokenizer, rows.texts, data.maximum_length)
-            if split.pair_starts is not None:
+            if split.pair_starts is not None and not labelled:  # then the texts tell what belongs together
                 split = replace(split, pair_texts=number_texts(tokenizer, rows.texts, data.maximum_length))
             _save(directory, name, _with_labels(split, rows, labels) if labelled else split, tokenizer)
         (directory / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")

@@ -48,7 +48,7 @@ class Split:
     pair_starts: Int[np.ndarray, " examples"] | None = None
     """Where the second text of a pair begins, counted from the start of the example."""
     pair_texts: Int[np.ndarray, "examples 2"] | None = None
-    """A number for each text of a pair, the same where texts are the same; see `number_texts`."""
+    """Where labels are not read, a number for each text of a pair, the same where texts are the same; see `number_texts`."""
 
     def __len__(self) -> int:
         return len(self.labels)
